@@ -1,0 +1,1 @@
+//! Relabelling: rules and their pure application to a label set.

@@ -1,0 +1,128 @@
+//! The select door: series first, then samples, one virtual call per series and never one per sample.
+
+use crate::error::StorageError;
+use model::{FloatHistogram, Labels, Matcher, TimeRange};
+use std::sync::Arc;
+
+/// Samples of one series as columns, in time order. Reused between series.
+///
+/// `times[i]` belongs to `floats[i]`. Where a sample is a native histogram, `floats[i]` is 0 and an entry
+/// `(i, histogram)` stands in `histograms`, which is sorted by index.
+#[derive(Clone, Debug, Default)]
+pub struct SampleBuf {
+    pub times: Vec<i64>,
+    pub floats: Vec<f64>,
+    pub histograms: Vec<(u32, Arc<FloatHistogram>)>,
+}
+
+impl SampleBuf {
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.floats.clear();
+        self.histograms.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    pub fn push_float(&mut self, t: i64, v: f64) {
+        self.times.push(t);
+        self.floats.push(v);
+    }
+
+    pub fn push_histogram(&mut self, t: i64, h: Arc<FloatHistogram>) {
+        self.histograms.push((self.times.len() as u32, h));
+        self.times.push(t);
+        self.floats.push(0.0);
+    }
+}
+
+/// What the reader will do with the answer; a store may ignore all of it.
+#[derive(Clone, Debug, Default)]
+pub struct SelectHints {
+    /// Milliseconds, both ends included: what the query will look at.
+    pub range: Option<TimeRange>,
+    /// Step in ms, 0 for instant queries.
+    pub step: i64,
+    /// Name of the function or aggregation around the selector.
+    pub func: String,
+    /// At most this many series; 0 for all.
+    pub limit: usize,
+    /// Series must come sorted by labels.
+    pub sorted: bool,
+}
+
+/// An encoded chunk as stored, for remote read and federation of chunks.
+#[derive(Clone, Debug)]
+pub struct EncodedChunk {
+    /// Milliseconds, both ends included.
+    pub range: TimeRange,
+    /// Upstream's encoding number: 1 XOR, 2 histogram, 3 float histogram, 4 XOR2.
+    pub encoding: u8,
+    pub data: Vec<u8>,
+}
+
+/// One selected series. Cheap to hold; sample data is fetched when asked for. Any thread may read it.
+pub trait Series: Send + Sync {
+    fn labels(&self) -> &Labels;
+
+    /// Appends all samples within `range` to `out`, oldest first, without two of the same time; stale
+    /// markers included. In-order and out-of-order data come merged.
+    fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError>;
+
+    /// Chunks that overlap `range`, oldest first, not overlapping each other.
+    fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError>;
+}
+
+/// A stream of series. After `Ok(None)` or an error only `drop` is legal.
+pub trait SeriesSet: Send {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError>;
+    /// Warnings so far, e.g. of a remote store that did not answer.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A consistent view over a time range. Holds no lock; what it has selected stays readable until dropped.
+pub trait Querier: Send + Sync {
+    /// Series that satisfy all matchers and may have samples in the querier's range.
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError>;
+
+    /// Sorted, unique label names of series that satisfy all matchers (none: all series). `limit` 0: all.
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError>;
+
+    /// Sorted, unique values of one label.
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError>;
+}
+
+/// Where queriers come from.
+pub trait Queryable: Send + Sync {
+    fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError>;
+}
+
+/// A series set over a ready list.
+pub struct ListSeriesSet {
+    list: std::vec::IntoIter<Arc<dyn Series>>,
+}
+
+impl ListSeriesSet {
+    pub fn new(list: Vec<Arc<dyn Series>>) -> Self {
+        ListSeriesSet { list: list.into_iter() }
+    }
+}
+
+impl SeriesSet for ListSeriesSet {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+        Ok(self.list.next())
+    }
+}
