@@ -1,0 +1,1 @@
+//! The agent store: a log without chunks.

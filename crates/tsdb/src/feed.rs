@@ -1,0 +1,1 @@
+//! The feed over the write-ahead log.
