@@ -13,6 +13,9 @@ pub struct SampleBuf {
     pub times: Vec<i64>,
     pub floats: Vec<f64>,
     pub histograms: Vec<(u32, Arc<FloatHistogram>)>,
+    /// Start timestamps (ms) beside `times`, 0 where unknown. May be shorter than `times`, and is empty when
+    /// the store keeps none: what is missing at the end is 0.
+    pub starts: Vec<i64>,
 }
 
 impl SampleBuf {
@@ -20,6 +23,17 @@ impl SampleBuf {
         self.times.clear();
         self.floats.clear();
         self.histograms.clear();
+        self.starts.clear();
+    }
+
+    /// Notes the start timestamp of the sample pushed last.
+    pub fn set_last_start(&mut self, start: i64) {
+        if start != 0 && !self.times.is_empty() {
+            self.starts.resize(self.times.len(), 0);
+            if let Some(last) = self.starts.last_mut() {
+                *last = start;
+            }
+        }
     }
 
     pub fn len(&self) -> usize {
