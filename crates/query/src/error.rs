@@ -1,0 +1,44 @@
+//! Why a query failed, in upstream's words.
+
+use storage::StorageError;
+
+/// Failure of a query. The HTTP API's `errorType` for each variant is given by [`QueryError::error_type`].
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is not PromQL, or asks for a feature that is off: `bad_data`, 400.
+    #[error("{0}")]
+    Parse(String),
+    /// The deadline passed: `timeout`, 503.
+    #[error("query timed out in {0}")]
+    Timeout(&'static str),
+    /// The caller cancelled: `canceled`, 499 (or 503).
+    #[error("query was canceled in {0}")]
+    Canceled(&'static str),
+    /// Over `max_samples` or the memory budget: `execution`, 422.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// The store failed: `internal`, 500.
+    #[error("expanding series: {0}")]
+    Storage(#[from] StorageError),
+    /// The expression cannot be evaluated over this data: `execution`, 422.
+    #[error("{0}")]
+    Execution(String),
+}
+
+impl QueryError {
+    /// The API's `errorType`.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            QueryError::Parse(_) => "bad_data",
+            QueryError::Timeout(_) => "timeout",
+            QueryError::Canceled(_) => "canceled",
+            QueryError::Storage(StorageError::Cancelled) => "canceled",
+            QueryError::Storage(_) => "internal",
+            QueryError::TooManySamples | QueryError::Execution(_) => "execution",
+        }
+    }
+
+    pub(crate) fn exec(text: impl Into<String>) -> Self {
+        QueryError::Execution(text.into())
+    }
+}
