@@ -4,9 +4,7 @@
 //! Usage: `bench receive [--small] [--only NAME] [--pyrrha PATH]`. All traffic stays on loopback.
 #![forbid(unsafe_code)]
 
-mod http;
 mod peers;
-mod process;
 mod receive;
 mod workload;
 

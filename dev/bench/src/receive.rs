@@ -1,9 +1,9 @@
 //! Receiving remote write: the load, the phases and the table.
 
-use crate::http::Connection;
 use crate::peers::{self, Kind, Peer};
-use crate::process::{Process, Usage, dir_bytes, free_port};
 use crate::workload::{Target, encode_request, mix, targets};
+use e2e::http::Connection;
+use e2e::process::{Process, Usage, dir_bytes, free_port};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

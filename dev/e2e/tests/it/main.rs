@@ -1,0 +1,7 @@
+//! End-to-end tests: our binary as a stranger starts it, beside the real peers.
+
+mod bad_input;
+mod crash;
+mod demo;
+mod flow;
+mod tls;
