@@ -1,1 +1,6 @@
-//! `testkit`
+//! `testkit`: doubles and runners for tests.
+#![forbid(unsafe_code)]
+
+pub mod memstore;
+
+pub use memstore::MemStore;
