@@ -83,7 +83,7 @@ fn bad_queries_have_prometheus_errors() {
             "/api/v1/query?query=up&time=yesterday",
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"yesterday\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"yesterday\" to a valid timestamp",
         ),
         (
             "/api/v1/query_range?query=up&start=0&end=100&step=0",

@@ -101,7 +101,7 @@ fn own_listener_with_tls_and_basic_auth() {
     certificate(&openssl, dir.path());
     // bcrypt of "sesame", cost 4.
     let web = "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n\
-               basic_auth_users: {alice: '$2b$04$qW/JBVCdAVvfVxQCAhPvdu3HR7SXhbA8cDCFBHRErJCPb.Szdp0Hm'}\n";
+               basic_auth_users: {alice: '$2b$04$GxsmfZETaVhnM1DBDamwgu/EWXld3xhdzk.wc2YHppACo.yZVxow2'}\n";
     std::fs::write(dir.path().join("web.yml"), web).expect("written");
     std::fs::write(dir.path().join("prometheus.yml"), "global: {}\n").expect("written");
     let address = format!("127.0.0.1:{}", free_port());
