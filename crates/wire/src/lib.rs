@@ -7,3 +7,4 @@
 pub mod cap;
 pub mod proto;
 pub mod remote_write;
+pub mod exposition;
