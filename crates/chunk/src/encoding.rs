@@ -1,0 +1,81 @@
+//! The kinds of chunks, and decoding by kind.
+
+use model::FloatHistogram;
+use std::sync::Arc;
+
+/// How a chunk is encoded; numbers are those of upstream's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Encoding {
+    Xor = 1,
+    Histogram = 2,
+    FloatHistogram = 3,
+    Xor2 = 4,
+    HistogramSt = 5,
+    FloatHistogramSt = 6,
+}
+
+impl Encoding {
+    pub const fn from_number(n: u8) -> Option<Encoding> {
+        Some(match n {
+            1 => Encoding::Xor,
+            2 => Encoding::Histogram,
+            3 => Encoding::FloatHistogram,
+            4 => Encoding::Xor2,
+            5 => Encoding::HistogramSt,
+            6 => Encoding::FloatHistogramSt,
+            _ => return None,
+        })
+    }
+
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Upstream's name, as its tools print it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Encoding::Xor => "XOR",
+            Encoding::Histogram => "histogram",
+            Encoding::FloatHistogram => "floathistogram",
+            Encoding::Xor2 => "XOR2",
+            Encoding::HistogramSt => "histogramST",
+            Encoding::FloatHistogramSt => "floathistogramST",
+        }
+    }
+}
+
+/// Why a chunk could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    #[error("chunk ends before its last sample")]
+    Truncated,
+    #[error("chunk data is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("unknown chunk encoding {0}")]
+    UnknownEncoding(u8),
+    #[error("chunk encoding {} is not supported by this version", .0.as_str())]
+    Unsupported(Encoding),
+}
+
+/// Where decoded samples go: columns that the caller owns and reuses. `floats` gets 0 for a histogram, whose
+/// body goes to `histograms` with its index in `times`.
+pub struct Columns<'a> {
+    pub times: &'a mut Vec<i64>,
+    pub floats: &'a mut Vec<f64>,
+    pub histograms: &'a mut Vec<(u32, Arc<FloatHistogram>)>,
+}
+
+/// Appends all samples of a chunk. On `Err` the columns are as long as they were.
+pub fn decode(encoding: u8, data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
+    match Encoding::from_number(encoding) {
+        Some(Encoding::Xor) => crate::xor::decode(data, into.times, into.floats),
+        Some(other) => Err(ChunkError::Unsupported(other)),
+        None => Err(ChunkError::UnknownEncoding(encoding)),
+    }
+}
+
+/// Number of samples; every kind starts with it.
+pub fn sample_count(data: &[u8]) -> Result<u16, ChunkError> {
+    data.first_chunk::<2>().map(|n| u16::from_be_bytes(*n)).ok_or(ChunkError::Truncated)
+}
