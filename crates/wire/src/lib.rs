@@ -5,6 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod cap;
+pub mod exposition;
 pub mod proto;
 pub mod remote_write;
-pub mod exposition;
