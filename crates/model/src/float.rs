@@ -14,7 +14,7 @@ pub fn format_plain(v: f64, out: &mut String) {
     }
 }
 
-/// Go's `strconv.FormatFloat(v, 'g', -1, 64)`: shortest digits, exponent when it is below -4 or at least 21.
+/// Go's `strconv.FormatFloat(v, 'g', -1, 64)`: shortest digits, exponent when it is below -4 or at least 6.
 /// This is how expositions and PromQL print numbers.
 pub fn format_go(v: f64, out: &mut String) {
     use std::fmt::Write;
@@ -27,7 +27,7 @@ pub fn format_go(v: f64, out: &mut String) {
         return out.push_str(&scientific);
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         format_plain(v, out);
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -59,7 +59,9 @@ mod tests {
             (1.0, "1"),
             (-0.0, "-0"),
             (0.1, "0.1"),
-            (1e20, "100000000000000000000"),
+            (1e20, "1e+20"),
+            (1048576.0, "1.048576e+06"),
+            (123456.0, "123456"),
             (1e21, "1e+21"),
             (1.5e-5, "1.5e-05"),
             (0.0001, "0.0001"),
