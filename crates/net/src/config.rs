@@ -212,11 +212,25 @@ impl HttpClientConfig {
 
     fn validate_basic(&self) -> Result<(), Invalid> {
         let Some(basic) = &self.basic_auth else { return Ok(()) };
-        if count(&[!basic.username.is_empty(), !no_path(&basic.username_file), !basic.username_ref.is_empty()]) > 1 {
-            return Invalid::err("at most one of basic_auth username, username_file & username_ref must be configured");
+        if count(&[
+            !basic.username.is_empty(),
+            !no_path(&basic.username_file),
+            !basic.username_ref.is_empty(),
+        ]) > 1
+        {
+            return Invalid::err(
+                "at most one of basic_auth username, username_file & username_ref must be configured",
+            );
         }
-        if count(&[!basic.password.is_empty(), !no_path(&basic.password_file), !basic.password_ref.is_empty()]) > 1 {
-            return Invalid::err("at most one of basic_auth password, password_file & password_ref must be configured");
+        if count(&[
+            !basic.password.is_empty(),
+            !no_path(&basic.password_file),
+            !basic.password_ref.is_empty(),
+        ]) > 1
+        {
+            return Invalid::err(
+                "at most one of basic_auth password, password_file & password_ref must be configured",
+            );
         }
         refuse_refs(&[&basic.username_ref, &basic.password_ref])
     }
@@ -236,10 +250,15 @@ impl HttpClientConfig {
         if token || token_file {
             return Invalid::err("authorization is not compatible with bearer_token & bearer_token_file");
         }
-        let given =
-            [!auth.credentials.is_empty(), !no_path(&auth.credentials_file), !auth.credentials_ref.is_empty()];
+        let given = [
+            !auth.credentials.is_empty(),
+            !no_path(&auth.credentials_file),
+            !auth.credentials_ref.is_empty(),
+        ];
         if count(&given) > 1 {
-            return Invalid::err("at most one of authorization credentials & credentials_file must be configured");
+            return Invalid::err(
+                "at most one of authorization credentials & credentials_file must be configured",
+            );
         }
         auth.kind = auth.kind.trim().to_owned();
         if auth.kind.is_empty() {

@@ -106,7 +106,10 @@ impl ProxyConfig {
         if let Some(url) = &self.proxy_url
             && !matches!(url.0.scheme(), "http" | "https")
         {
-            return Invalid::err(format!("proxy scheme {} is not supported in this version", quote(url.0.scheme())));
+            return Invalid::err(format!(
+                "proxy scheme {} is not supported in this version",
+                quote(url.0.scheme())
+            ));
         }
         for (name, values) in &self.proxy_connect_header {
             let sendable = http::HeaderName::from_bytes(name.as_bytes()).is_ok()
