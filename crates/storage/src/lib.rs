@@ -11,6 +11,7 @@ pub mod error;
 pub mod exemplars;
 pub mod feed;
 pub mod key;
+pub mod merge;
 pub mod metadata;
 pub mod select;
 

@@ -49,6 +49,48 @@ impl SampleBuf {
         self.floats.push(v);
     }
 
+    /// Keeps, of the samples from index `from` on, those whose time satisfies `keep`.
+    pub fn retain_from(&mut self, from: usize, keep: impl Fn(i64) -> bool) {
+        let plain =
+            self.starts.is_empty() && self.histograms.last().is_none_or(|(i, _)| (*i as usize) < from);
+        if !plain {
+            let order: Vec<usize> = (from..self.len()).filter(|i| keep(self.times[*i])).collect();
+            return self.pick_from(from, &order);
+        }
+        let mut to = from;
+        for i in from..self.times.len() {
+            if keep(self.times[i]) {
+                (self.times[to], self.floats[to]) = (self.times[i], self.floats[i]);
+                to += 1;
+            }
+        }
+        self.times.truncate(to);
+        self.floats.truncate(to);
+    }
+
+    /// Replaces the samples from index `from` on by those at the indexes of `order`, each of them at least `from`
+    /// and used at most once.
+    pub fn pick_from(&mut self, from: usize, order: &[usize]) {
+        let times: Vec<i64> = order.iter().map(|i| self.times[*i]).collect();
+        let floats: Vec<f64> = order.iter().map(|i| self.floats[*i]).collect();
+        let cut = self.histograms.partition_point(|(i, _)| (*i as usize) < from);
+        let moved: Vec<(u32, Arc<FloatHistogram>)> = self.histograms.split_off(cut);
+        for (new, old) in order.iter().enumerate() {
+            if let Ok(at) = moved.binary_search_by_key(&(*old as u32), |(i, _)| *i) {
+                self.histograms.push(((from + new) as u32, moved[at].1.clone()));
+            }
+        }
+        if self.starts.len() > from {
+            let starts: Vec<i64> = order.iter().map(|i| self.starts.get(*i).copied().unwrap_or(0)).collect();
+            self.starts.truncate(from);
+            self.starts.extend(starts);
+        }
+        self.times.truncate(from);
+        self.times.extend(times);
+        self.floats.truncate(from);
+        self.floats.extend(floats);
+    }
+
     pub fn push_histogram(&mut self, t: i64, h: Arc<FloatHistogram>) {
         self.histograms.push((self.times.len() as u32, h));
         self.times.push(t);

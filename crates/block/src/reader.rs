@@ -1,0 +1,78 @@
+//! An open block.
+
+use crate::chunks::ChunkReader;
+use crate::error::BlockError;
+use crate::index::IndexReader;
+use crate::meta::BlockMeta;
+use crate::tombstone::Tombstones;
+use disk::Disk;
+use model::{Matcher, TimeRange};
+use parking_lot::RwLock;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A block's files, mapped. Immutable but for its tombstones; readers keep it alive by `Arc`, so its folder may
+/// be removed while a query still reads it.
+pub struct Block {
+    dir: PathBuf,
+    pub(crate) index: IndexReader,
+    pub(crate) chunks: ChunkReader,
+    tombstones: RwLock<Arc<Tombstones>>,
+    meta: BlockMeta,
+}
+
+impl Block {
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, BlockError> {
+        let meta = BlockMeta::read(disk, dir)?;
+        let index = IndexReader::open(disk, &dir.join("index"))?;
+        let chunks = ChunkReader::open(disk, &dir.join("chunks"))?;
+        let tombstones = RwLock::new(Arc::new(Tombstones::read(disk, dir)?));
+        Ok(Block { dir: dir.to_owned(), index, chunks, tombstones, meta })
+    }
+
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Milliseconds, both ends included.
+    pub fn range(&self) -> TimeRange {
+        TimeRange::new(self.meta.min_time, self.meta.max_time - 1)
+    }
+
+    /// Bytes of index and chunks.
+    pub fn size_bytes(&self) -> u64 {
+        self.index.size_bytes() + self.chunks.size_bytes()
+    }
+
+    pub fn tombstones(&self) -> Arc<Tombstones> {
+        self.tombstones.read().clone()
+    }
+
+    /// Marks samples of the series that satisfy all matchers as deleted; durable on `Ok`.
+    pub fn delete(&self, disk: &dyn Disk, range: TimeRange, matchers: &[Matcher]) -> Result<(), BlockError> {
+        let ids = self.select_ids(matchers)?;
+        if ids.is_empty() || !range.overlaps(self.range()) {
+            return Ok(());
+        }
+        let mut slot = self.tombstones.write();
+        let mut marked = Tombstones::clone(&slot);
+        for id in ids {
+            let (_, chunks) = self.index.series(id)?;
+            let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { continue };
+            let all = TimeRange::new(first.range.min, last.range.max);
+            if range.overlaps(all) {
+                marked.add(u64::from(id), TimeRange::new(range.min.max(all.min), range.max.min(all.max)));
+            }
+        }
+        marked.write(disk, &self.dir)?;
+        let mut meta = BlockMeta::read(disk, &self.dir)?;
+        meta.stats.num_tombstones = marked.count();
+        meta.write(disk, &self.dir)?;
+        *slot = Arc::new(marked);
+        Ok(())
+    }
+}

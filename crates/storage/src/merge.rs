@@ -1,0 +1,162 @@
+//! Several stores as one: sorted series sets are merged, and samples of the same series are joined.
+
+use crate::error::StorageError;
+use crate::select::{EncodedChunk, ListSeriesSet, SampleBuf, Series, SeriesSet};
+use model::{Labels, TimeRange};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// Samples per chunk where merged samples are encoded anew.
+const SAMPLES_PER_CHUNK: usize = 120;
+
+/// Merges sets that are each sorted by labels into one that is sorted. Of samples with the same time the one of
+/// the set that stands later in `sets` wins: list older stores first.
+pub fn series_sets(mut sets: Vec<Box<dyn SeriesSet>>) -> Result<Box<dyn SeriesSet>, StorageError> {
+    if sets.len() == 1
+        && let Some(only) = sets.pop()
+    {
+        return Ok(only);
+    }
+    let mut all: Vec<Arc<dyn Series>> = Vec::new();
+    for set in &mut sets {
+        while let Some(series) = set.next()? {
+            all.push(series);
+        }
+    }
+    // Stable: series with equal labels stay in the order of their sets. Runs that are already sorted cost little.
+    all.sort_by(|a, b| a.labels().cmp(b.labels()));
+    let mut merged: Vec<Arc<dyn Series>> = Vec::with_capacity(all.len());
+    let mut rest = all.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let mut parts = vec![first];
+        while let Some(same) = rest.next_if(|s| s.labels() == parts[0].labels()) {
+            parts.push(same);
+        }
+        merged.push(match parts.len() {
+            1 => parts.remove(0),
+            _ => Arc::new(Joined { parts }),
+        });
+    }
+    Ok(Box::new(ListSeriesSet::new(merged)))
+}
+
+/// One series that lies in several stores.
+struct Joined {
+    parts: Vec<Arc<dyn Series>>,
+}
+
+impl Series for Joined {
+    fn labels(&self) -> &Labels {
+        self.parts[0].labels()
+    }
+
+    fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        let from = out.len();
+        let mut bounds = vec![from];
+        for part in &self.parts {
+            part.read(range, out)?;
+            bounds.push(out.len());
+        }
+        // Blocks and head follow each other in time almost always: then there is nothing to do.
+        let ordered = out.times[from..].windows(2).all(|w| w[0] < w[1]);
+        if !ordered {
+            sort_from(out, from, &bounds);
+        }
+        Ok(())
+    }
+
+    fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
+        let mut found = Vec::new();
+        for part in &self.parts {
+            found.extend(part.chunks(range)?);
+        }
+        found.sort_by_key(|c| c.range.min);
+        if found.windows(2).all(|w| w[0].range.max < w[1].range.min) {
+            return Ok(found);
+        }
+        let mut samples = SampleBuf::default();
+        self.read(range, &mut samples)?;
+        encode(&samples)
+    }
+}
+
+/// Brings samples from `from` on into order; of equal times the one of the later part stays.
+fn sort_from(out: &mut SampleBuf, from: usize, bounds: &[usize]) {
+    let part_of = |i: usize| bounds.partition_point(|b| *b <= i);
+    let mut order: Vec<usize> = (from..out.len()).collect();
+    order.sort_by(|a, b| match out.times[*a].cmp(&out.times[*b]) {
+        Ordering::Equal => part_of(*b).cmp(&part_of(*a)),
+        other => other,
+    });
+    order.dedup_by_key(|i| out.times[*i]);
+    out.pick_from(from, &order);
+}
+
+/// Encodes samples as XOR chunks of 120. Histograms cannot be encoded by this version.
+pub fn encode(samples: &SampleBuf) -> Result<Vec<EncodedChunk>, StorageError> {
+    if !samples.histograms.is_empty() {
+        return Err(StorageError::Other("native histogram chunks cannot be merged by this version".into()));
+    }
+    let mut chunks = Vec::with_capacity(samples.len() / SAMPLES_PER_CHUNK + 1);
+    for (times, floats) in
+        samples.times.chunks(SAMPLES_PER_CHUNK).zip(samples.floats.chunks(SAMPLES_PER_CHUNK))
+    {
+        let mut chunk = chunk::XorChunk::new();
+        for (t, v) in times.iter().zip(floats) {
+            chunk.push(*t, *v);
+        }
+        let (Some(min), Some(max)) = (times.first(), times.last()) else { continue };
+        let encoding = chunk::Encoding::Xor.number();
+        chunks.push(EncodedChunk {
+            range: TimeRange::new(*min, *max),
+            encoding,
+            data: chunk.data().to_vec(),
+        });
+    }
+    Ok(chunks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(Labels, Vec<(i64, f64)>);
+
+    impl Series for Fixed {
+        fn labels(&self) -> &Labels {
+            &self.0
+        }
+        fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+            for (t, v) in self.1.iter().filter(|s| range.contains(s.0)) {
+                out.push_float(*t, *v);
+            }
+            Ok(())
+        }
+        fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
+            let mut samples = SampleBuf::default();
+            self.read(range, &mut samples)?;
+            encode(&samples)
+        }
+    }
+
+    fn set(name: &str, samples: &[(i64, f64)]) -> Box<dyn SeriesSet> {
+        let labels = Labels::from_pairs([("__name__", name)]);
+        Box::new(ListSeriesSet::new(vec![Arc::new(Fixed(labels, samples.to_vec()))]))
+    }
+
+    #[test]
+    fn equal_series_are_joined_and_the_later_store_wins() {
+        let sets =
+            vec![set("a", &[(1, 1.0), (3, 3.0)]), set("b", &[(1, 9.0)]), set("a", &[(2, 2.0), (3, 4.0)])];
+        let mut merged = series_sets(sets).expect("merges");
+        let first = merged.next().expect("reads").expect("one");
+        let mut out = SampleBuf::default();
+        out.push_float(0, 0.0);
+        first.read(TimeRange::ALL, &mut out).expect("reads");
+        assert_eq!(out.times, [0, 1, 2, 3]);
+        assert_eq!(out.floats, [0.0, 1.0, 2.0, 4.0]);
+        assert_eq!(first.chunks(TimeRange::ALL).expect("reads").len(), 1);
+        assert_eq!(merged.next().expect("reads").expect("two").labels().metric_name(), "b");
+        assert!(merged.next().expect("reads").is_none());
+    }
+}
