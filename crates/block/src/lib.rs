@@ -7,6 +7,7 @@
 
 mod build;
 pub mod chunks;
+pub mod compact;
 mod decode;
 mod error;
 pub mod index;

@@ -48,6 +48,11 @@ impl Block {
         self.index.size_bytes() + self.chunks.size_bytes()
     }
 
+    /// Every label name and value of the block, sorted.
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.index.symbols()
+    }
+
     pub fn tombstones(&self) -> Arc<Tombstones> {
         self.tombstones.read().clone()
     }

@@ -9,7 +9,7 @@ use chunk::Columns;
 use model::{Labels, MatchOp, Matcher, TimeRange};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use storage::select::{EncodedChunk, ListSeriesSet};
+use storage::select::EncodedChunk;
 use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
 
 impl Block {
@@ -74,21 +74,11 @@ struct BlockQuerier {
 
 impl Querier for BlockQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+        let ids = self.block.select_ids(matchers)?.into_iter();
         let range = hints.range.unwrap_or(self.range);
-        let mut list: Vec<Arc<dyn Series>> = Vec::new();
-        for id in self.block.select_ids(matchers)? {
-            let (labels, mut chunks) = self.block.index.series(id)?;
-            chunks.retain(|c| c.range.overlaps(range));
-            if chunks.is_empty() {
-                continue;
-            }
-            let deleted = self.tombstones.get(u64::from(id)).to_vec();
-            list.push(Arc::new(BlockSeries { block: self.block.clone(), labels, chunks, deleted }));
-            if hints.limit > 0 && list.len() == hints.limit {
-                break;
-            }
-        }
-        Ok(Box::new(ListSeriesSet::new(list)))
+        let left = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let (block, tombstones) = (self.block.clone(), self.tombstones.clone());
+        Ok(Box::new(BlockSeriesSet { block, tombstones, ids, range, left }))
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
@@ -133,6 +123,35 @@ impl Querier for BlockQuerier {
             }
         }
         Ok(values)
+    }
+}
+
+/// Reads one series after the other from the index, in label order.
+struct BlockSeriesSet {
+    block: Arc<Block>,
+    tombstones: Arc<Tombstones>,
+    ids: std::vec::IntoIter<u32>,
+    range: TimeRange,
+    left: usize,
+}
+
+impl SeriesSet for BlockSeriesSet {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        for id in self.ids.by_ref() {
+            let (labels, mut chunks) = self.block.index.series(id)?;
+            let deleted = self.tombstones.get(u64::from(id));
+            let gone = |c: &ChunkMeta| deleted.iter().any(|d| d.min <= c.range.min && c.range.max <= d.max);
+            chunks.retain(|c| c.range.overlaps(self.range) && !gone(c));
+            if !chunks.is_empty() {
+                self.left -= 1;
+                let (block, deleted) = (self.block.clone(), deleted.to_vec());
+                return Ok(Some(Arc::new(BlockSeries { block, labels, chunks, deleted })));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Several stores as one: sorted series sets are merged, and samples of the same series are joined.
 
 use crate::error::StorageError;
-use crate::select::{EncodedChunk, ListSeriesSet, SampleBuf, Series, SeriesSet};
+use crate::select::{EncodedChunk, SampleBuf, Series, SeriesSet};
 use model::{Labels, TimeRange};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -17,27 +17,62 @@ pub fn series_sets(mut sets: Vec<Box<dyn SeriesSet>>) -> Result<Box<dyn SeriesSe
     {
         return Ok(only);
     }
-    let mut all: Vec<Arc<dyn Series>> = Vec::new();
-    for set in &mut sets {
-        while let Some(series) = set.next()? {
-            all.push(series);
+    let mut sources = Vec::with_capacity(sets.len());
+    for mut set in sets {
+        if let Some(head) = set.next()? {
+            sources.push(Source { head, set });
         }
     }
-    // Stable: series with equal labels stay in the order of their sets. Runs that are already sorted cost little.
-    all.sort_by(|a, b| a.labels().cmp(b.labels()));
-    let mut merged: Vec<Arc<dyn Series>> = Vec::with_capacity(all.len());
-    let mut rest = all.into_iter().peekable();
-    while let Some(first) = rest.next() {
-        let mut parts = vec![first];
-        while let Some(same) = rest.next_if(|s| s.labels() == parts[0].labels()) {
-            parts.push(same);
+    Ok(Box::new(Merged { sources, warnings: Vec::new() }))
+}
+
+/// A set whose next series is already known.
+struct Source {
+    head: Arc<dyn Series>,
+    set: Box<dyn SeriesSet>,
+}
+
+/// Streams: holds one series of each set. The sets are few (blocks, head, remote stores), so the smallest head is
+/// found by looking at all of them.
+struct Merged {
+    sources: Vec<Source>,
+    warnings: Vec<String>,
+}
+
+impl SeriesSet for Merged {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+        let smallest = self.sources.iter().min_by(|a, b| a.head.labels().cmp(b.head.labels()));
+        let Some(labels) = smallest.map(|s| s.head.labels().clone()) else { return Ok(None) };
+        let mut parts = Vec::with_capacity(1);
+        let mut i = 0;
+        while i < self.sources.len() {
+            let source = &mut self.sources[i];
+            if *source.head.labels() != labels {
+                i += 1;
+                continue;
+            }
+            match source.set.next()? {
+                Some(next) => {
+                    parts.push(std::mem::replace(&mut source.head, next));
+                    i += 1;
+                }
+                None => {
+                    let done = self.sources.remove(i);
+                    self.warnings.extend(done.set.warnings());
+                    parts.push(done.head);
+                }
+            }
         }
-        merged.push(match parts.len() {
-            1 => parts.remove(0),
-            _ => Arc::new(Joined { parts }),
-        });
+        Ok(match parts.len() {
+            1 => parts.pop(),
+            _ => Some(Arc::new(Joined { parts })),
+        })
     }
-    Ok(Box::new(ListSeriesSet::new(merged)))
+
+    fn warnings(&self) -> Vec<String> {
+        let open = self.sources.iter().flat_map(|s| s.set.warnings());
+        self.warnings.iter().cloned().chain(open).collect()
+    }
 }
 
 /// One series that lies in several stores.
@@ -119,6 +154,7 @@ pub fn encode(samples: &SampleBuf) -> Result<Vec<EncodedChunk>, StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::select::ListSeriesSet;
 
     struct Fixed(Labels, Vec<(i64, f64)>);
 

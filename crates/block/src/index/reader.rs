@@ -134,6 +134,11 @@ impl IndexReader {
         std::str::from_utf8(Cursor::new(self.map.get(at..)?).bytes()?).ok()
     }
 
+    /// All symbols, sorted.
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        (0..self.symbols.len() as u32).filter_map(|i| self.symbol(i))
+    }
+
     /// Label names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(|n| &**n)

@@ -144,3 +144,28 @@ fn damage_is_refused_by_name() {
         }
     }
 }
+
+#[test]
+fn merged_blocks_hold_what_their_parents_held() {
+    let dir = tempfile::tempdir().expect("folder");
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let first = open(&disk, &write(&disk, dir.path(), 512 << 20));
+    let m = [matcher(MatchOp::Equal, "instance", "host-002")];
+    first.delete(&*disk, TimeRange::new(0, 9_000), &m).expect("deletes");
+    // The same samples again in a second folder overlap completely: nothing may double.
+    let other = dir.path().join("other");
+    disk.create_dir_all(&other).expect("folder");
+    let second = open(&disk, &write(&disk, &other, 512 << 20));
+    let ulid = "01BX5ZZKBKACTAV9WEVGEMMVRZ".parse().expect("a ULID");
+    let merge = |blocks: &[Arc<Block>]| {
+        let path = block::compact::merge(&disk, dir.path(), blocks, ulid, 512 << 20, |_| {});
+        open(&disk, &path.expect("merges").expect("not empty"))
+    };
+    let alone = merge(std::slice::from_ref(&first));
+    assert_eq!(select(&alone, TimeRange::ALL, &[]), select(&first, TimeRange::ALL, &[]));
+    assert!(alone.tombstones().is_empty());
+    let both = merge(&[first, second.clone()]);
+    assert_eq!(select(&both, TimeRange::ALL, &[]), select(&second, TimeRange::ALL, &[]));
+    assert_eq!(both.meta().compaction.level, 2);
+    assert_eq!(both.meta().compaction.parents.len(), 2);
+}
