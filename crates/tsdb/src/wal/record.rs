@@ -1,0 +1,434 @@
+//! The types of records and their decoding into reusable vectors. Bytes are not trusted.
+//!
+//! All types of upstream 3.14 are read (1 to 13); start timestamps of types 11 to 13 are read over. Encoding
+//! is in [`super::RecordBuf`] and never uses a type above 10.
+
+use chunk::varint::{take_i64, take_u64};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
+use model::{FloatHistogram, Labels, Metadata, MetricType, TimeRange};
+use std::sync::Arc;
+use storage::SeriesRef;
+use storage::feed::{FeedExemplar, FeedHistogram, FeedSample};
+
+/// First byte of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RecordType {
+    Series = 1,
+    Samples = 2,
+    Tombstones = 3,
+    Exemplars = 4,
+    MmapMarkers = 5,
+    Metadata = 6,
+    Histograms = 7,
+    FloatHistograms = 8,
+    /// Integer histograms with custom buckets.
+    CustomHistograms = 9,
+    CustomFloatHistograms = 10,
+    SamplesV2 = 11,
+    HistogramsV2 = 12,
+    FloatHistogramsV2 = 13,
+}
+
+impl RecordType {
+    /// Of a whole record; `None` for types from the future, which readers skip.
+    pub fn of(record: &[u8]) -> Option<RecordType> {
+        use RecordType::*;
+        Some(match record.first()? {
+            1 => Series,
+            2 => Samples,
+            3 => Tombstones,
+            4 => Exemplars,
+            5 => MmapMarkers,
+            6 => Metadata,
+            7 => Histograms,
+            8 => FloatHistograms,
+            9 => CustomHistograms,
+            10 => CustomFloatHistograms,
+            11 => SamplesV2,
+            12 => HistogramsV2,
+            13 => FloatHistogramsV2,
+            _ => return None,
+        })
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        use RecordType::*;
+        match self {
+            Series => "series",
+            Samples => "samples",
+            Tombstones => "tombstones",
+            Exemplars => "exemplars",
+            MmapMarkers => "mmapmarkers",
+            Metadata => "metadata",
+            Histograms => "histogram_samples",
+            FloatHistograms => "float_histogram_samples",
+            CustomHistograms => "custom_buckets_histogram_samples",
+            CustomFloatHistograms => "custom_buckets_float_histogram_samples",
+            SamplesV2 => "samples_v2",
+            HistogramsV2 => "histogram_samples_v2",
+            FloatHistogramsV2 => "float_histogram_samples_v2",
+        }
+    }
+}
+
+/// Why a record with a good checksum could not be decoded. What was decoded before stays in the vector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("record ends inside {0}")]
+    Truncated(&'static str),
+    #[error("label is not valid UTF-8")]
+    NotUtf8,
+    #[error("record of type {got}, expected {want}")]
+    WrongType { got: u8, want: &'static str },
+}
+
+/// Samples of a series deleted within a closed range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub series: SeriesRef,
+    pub range: TimeRange,
+}
+
+fn body<'a>(record: &'a [u8], want: &'static str, kinds: &[RecordType]) -> Result<&'a [u8], RecordError> {
+    match record.split_first() {
+        Some((kind, rest)) if kinds.iter().any(|k| *k as u8 == *kind) => Ok(rest),
+        other => Err(RecordError::WrongType { got: other.map_or(0, |o| *o.0), want }),
+    }
+}
+
+fn take_be(rest: &mut &[u8]) -> Option<u64> {
+    let (n, after) = rest.split_first_chunk::<8>()?;
+    *rest = after;
+    Some(u64::from_be_bytes(*n))
+}
+
+fn take_byte(rest: &mut &[u8]) -> Option<u8> {
+    let (byte, after) = rest.split_first()?;
+    *rest = after;
+    Some(*byte)
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(take_u64(rest)?).ok()?;
+    let (bytes, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    Some(bytes)
+}
+
+/// The labels of one series inside a record, still encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelBytes<'a> {
+    /// Names and values in turn, each with its length.
+    bytes: &'a [u8],
+}
+
+impl<'a> LabelBytes<'a> {
+    fn take(rest: &mut &'a [u8]) -> Result<Self, RecordError> {
+        let cut = RecordError::Truncated("labels");
+        let count = take_u64(rest).ok_or(cut.clone())?;
+        let all = *rest;
+        for _ in 0..count.saturating_mul(2) {
+            let text = take_bytes(rest).ok_or(cut.clone())?;
+            std::str::from_utf8(text).map_err(|_| RecordError::NotUtf8)?;
+        }
+        Ok(LabelBytes { bytes: &all[..all.len() - rest.len()] })
+    }
+
+    /// Pairs in the order of the record; upstream sorts them by name.
+    pub fn iter(&self) -> LabelPairs<'a> {
+        LabelPairs { rest: self.bytes }
+    }
+
+    /// The encoded pairs (without their count): equal bytes, equal labels.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub fn to_labels(&self) -> Labels {
+        let mut last = "";
+        let canonical = self.iter().all(|(name, value)| {
+            let ok = last < name && !value.is_empty();
+            last = name;
+            ok
+        });
+        if canonical { Labels::from_sorted(self.iter()) } else { Labels::from_pairs(self.iter()) }
+    }
+}
+
+#[derive(Clone)]
+pub struct LabelPairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for LabelPairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let name = take_bytes(&mut self.rest)?;
+        let value = take_bytes(&mut self.rest)?;
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    }
+}
+
+/// Calls `each` with every series of a series record.
+pub fn series(record: &[u8], mut each: impl FnMut(SeriesRef, LabelBytes<'_>)) -> Result<(), RecordError> {
+    let mut rest = body(record, "series", &[RecordType::Series])?;
+    while !rest.is_empty() {
+        let id = take_be(&mut rest).ok_or(RecordError::Truncated("series"))?;
+        each(SeriesRef(id), LabelBytes::take(&mut rest)?);
+    }
+    Ok(())
+}
+
+/// Appends the samples of a samples record of either version.
+pub fn samples(record: &[u8], out: &mut Vec<FeedSample>) -> Result<(), RecordError> {
+    let rest = body(record, "samples", &[RecordType::Samples, RecordType::SamplesV2])?;
+    let done = match record.first() {
+        Some(11) => samples_v2(rest, out),
+        _ => samples_v1(rest, out),
+    };
+    done.ok_or(RecordError::Truncated("samples"))
+}
+
+fn samples_v1(mut rest: &[u8], out: &mut Vec<FeedSample>) -> Option<()> {
+    if rest.is_empty() {
+        return Some(());
+    }
+    let base = take_be(&mut rest)?;
+    let base_t = take_be(&mut rest)? as i64;
+    out.reserve(rest.len() / 14);
+    while !rest.is_empty() {
+        let series = base.wrapping_add(take_i64(&mut rest)? as u64);
+        let t = base_t.wrapping_add(take_i64(&mut rest)?);
+        let v = f64::from_bits(take_be(&mut rest)?);
+        out.push(FeedSample { series: SeriesRef(series), t, v });
+    }
+    Some(())
+}
+
+fn samples_v2(mut rest: &[u8], out: &mut Vec<FeedSample>) -> Option<()> {
+    let mut rows = RowsV2::default();
+    while !rest.is_empty() {
+        let (series, t) = rows.take(&mut rest)?;
+        let v = f64::from_bits(take_be(&mut rest)?);
+        out.push(FeedSample { series, t, v });
+    }
+    Some(())
+}
+
+/// Series and time of the rows of version 2: the first in full, the others relative; start times read over.
+#[derive(Default)]
+struct RowsV2 {
+    last: Option<u64>,
+    first_t: i64,
+}
+
+impl RowsV2 {
+    fn take(&mut self, rest: &mut &[u8]) -> Option<(SeriesRef, i64)> {
+        let Some(last) = self.last else {
+            let series = take_i64(rest)? as u64;
+            self.first_t = take_i64(rest)?;
+            take_i64(rest)?;
+            self.last = Some(series);
+            return Some((SeriesRef(series), self.first_t));
+        };
+        let series = last.wrapping_add(take_i64(rest)? as u64);
+        let t = self.first_t.wrapping_add(take_i64(rest)?);
+        // 0: no start time; 1: that of the row before; else a difference to that of the first row.
+        if take_byte(rest)? > 1 {
+            take_i64(rest)?;
+        }
+        self.last = Some(series);
+        Some((SeriesRef(series), t))
+    }
+}
+
+/// Appends the tombstones of a record.
+pub fn tombstones(record: &[u8], out: &mut Vec<Tombstone>) -> Result<(), RecordError> {
+    let mut rest = body(record, "tombstones", &[RecordType::Tombstones])?;
+    while !rest.is_empty() {
+        let one = (|| {
+            let series = SeriesRef(take_be(&mut rest)?);
+            Some(Tombstone { series, range: TimeRange::new(take_i64(&mut rest)?, take_i64(&mut rest)?) })
+        })();
+        out.push(one.ok_or(RecordError::Truncated("tombstones"))?);
+    }
+    Ok(())
+}
+
+/// Appends the exemplars of a record.
+pub fn exemplars(record: &[u8], out: &mut Vec<FeedExemplar>) -> Result<(), RecordError> {
+    let mut rest = body(record, "exemplars", &[RecordType::Exemplars])?;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let cut = RecordError::Truncated("exemplars");
+    let base = take_be(&mut rest).ok_or(cut.clone())?;
+    let base_t = take_be(&mut rest).ok_or(cut.clone())? as i64;
+    while !rest.is_empty() {
+        let (id, t, v) = (|| Some((take_i64(&mut rest)?, take_i64(&mut rest)?, take_be(&mut rest)?)))()
+            .ok_or(cut.clone())?;
+        let labels = LabelBytes::take(&mut rest)?.to_labels();
+        let series = SeriesRef(base.wrapping_add(id as u64));
+        out.push(FeedExemplar { series, t: base_t.wrapping_add(t), v: f64::from_bits(v), labels });
+    }
+    Ok(())
+}
+
+/// Appends the metadata of a record; fields that we do not know are read over.
+pub fn metadata(record: &[u8], out: &mut Vec<(SeriesRef, Metadata)>) -> Result<(), RecordError> {
+    let mut rest = body(record, "metadata", &[RecordType::Metadata])?;
+    let cut = RecordError::Truncated("metadata");
+    while !rest.is_empty() {
+        let (id, kind, fields) =
+            (|| Some((take_u64(&mut rest)?, take_byte(&mut rest)?, take_u64(&mut rest)?)))()
+                .ok_or(cut.clone())?;
+        let kind = MetricType::from_number(u64::from(kind));
+        let mut meta = Metadata { kind, ..Metadata::default() };
+        for _ in 0..fields {
+            let (name, value) =
+                (|| Some((take_bytes(&mut rest)?, take_bytes(&mut rest)?)))().ok_or(cut.clone())?;
+            let value = String::from_utf8_lossy(value);
+            match name {
+                b"UNIT" => meta.unit = value.into_owned(),
+                b"HELP" => meta.help = value.into_owned(),
+                _ => {}
+            }
+        }
+        out.push((SeriesRef(id), meta));
+    }
+    Ok(())
+}
+
+/// Appends mmap markers of the out-of-order log: series and chunk reference.
+pub fn mmap_markers(record: &[u8], out: &mut Vec<(SeriesRef, u64)>) -> Result<(), RecordError> {
+    let mut rest = body(record, "mmap markers", &[RecordType::MmapMarkers])?;
+    while !rest.is_empty() {
+        let one = (|| Some((SeriesRef(take_be(&mut rest)?), take_be(&mut rest)?)))();
+        out.push(one.ok_or(RecordError::Truncated("mmap markers"))?);
+    }
+    Ok(())
+}
+
+/// Appends the histograms of a record of any of the six types, integer ones turned into floats. Schemas that
+/// nobody knows are left out, as upstream does; their number is the answer.
+pub fn histograms(record: &[u8], out: &mut Vec<FeedHistogram>) -> Result<u64, RecordError> {
+    let mut unknown = 0;
+    histogram_rows(record, |series, t, h, _| {
+        if is_known_schema(h.schema) {
+            out.push(FeedHistogram { series, t, histogram: Arc::new(h) });
+        } else {
+            unknown += 1;
+        }
+    })?;
+    Ok(unknown)
+}
+
+const fn is_known_schema(schema: i32) -> bool {
+    schema == CUSTOM_BUCKETS_SCHEMA || (-9 <= schema && schema <= 52)
+}
+
+/// Calls `each` with series, time, histogram and the histogram's own bytes.
+pub(super) fn histogram_rows(
+    record: &[u8],
+    mut each: impl FnMut(SeriesRef, i64, FloatHistogram, &[u8]),
+) -> Result<(), RecordError> {
+    use RecordType::*;
+    let kinds = [
+        Histograms,
+        FloatHistograms,
+        CustomHistograms,
+        CustomFloatHistograms,
+        HistogramsV2,
+        FloatHistogramsV2,
+    ];
+    let mut rest = body(record, "histograms", &kinds)?;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let kind = RecordType::of(record);
+    let integer = matches!(kind, Some(Histograms | CustomHistograms | HistogramsV2));
+    let cut = RecordError::Truncated("histograms");
+    let mut v2 = matches!(kind, Some(HistogramsV2 | FloatHistogramsV2)).then(RowsV2::default);
+    let (mut base, mut base_t) = (0, 0);
+    if v2.is_none() {
+        base = take_be(&mut rest).ok_or(cut.clone())?;
+        base_t = take_be(&mut rest).ok_or(cut.clone())? as i64;
+    }
+    while !rest.is_empty() {
+        let row = match &mut v2 {
+            Some(rows) => rows.take(&mut rest),
+            None => (|| Some((take_i64(&mut rest)?, take_i64(&mut rest)?)))()
+                .map(|(id, t)| (SeriesRef(base.wrapping_add(id as u64)), base_t.wrapping_add(t))),
+        };
+        let (series, t) = row.ok_or(cut.clone())?;
+        let before = rest;
+        let h = take_histogram(&mut rest, integer).ok_or(cut.clone())?;
+        each(series, t, h, &before[..before.len() - rest.len()]);
+    }
+    Ok(())
+}
+
+fn take_float(rest: &mut &[u8]) -> Option<f64> {
+    take_be(rest).map(f64::from_bits)
+}
+
+fn take_histogram(rest: &mut &[u8], integer: bool) -> Option<FloatHistogram> {
+    let counter_reset_hint = match take_byte(rest)? {
+        1 => CounterResetHint::CounterReset,
+        2 => CounterResetHint::NotCounterReset,
+        3 => CounterResetHint::Gauge,
+        _ => CounterResetHint::Unknown,
+    };
+    let schema = take_i64(rest)? as i32;
+    let zero_threshold = take_float(rest)?;
+    let count_of =
+        |rest: &mut &[u8]| if integer { take_u64(rest).map(|n| n as f64) } else { take_float(rest) };
+    let (zero_count, count) = (count_of(rest)?, count_of(rest)?);
+    let sum = take_float(rest)?;
+    let (positive_spans, negative_spans) = (take_spans(rest)?, take_spans(rest)?);
+    let buckets = if integer { take_deltas } else { take_floats };
+    let (positive_buckets, negative_buckets) = (buckets(rest)?, buckets(rest)?);
+    let custom_values = if schema == CUSTOM_BUCKETS_SCHEMA { take_floats(rest)? } else { Vec::new() };
+    Some(FloatHistogram {
+        counter_reset_hint,
+        schema,
+        zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_spans,
+        negative_spans,
+        positive_buckets,
+        negative_buckets,
+        custom_values,
+    })
+}
+
+/// A count of items that take at least `least` bytes each: a lying one cannot claim memory.
+fn take_count(rest: &mut &[u8], least: usize) -> Option<usize> {
+    let n = usize::try_from(take_u64(rest)?).ok()?;
+    (n <= rest.len() / least).then_some(n)
+}
+
+fn take_spans(rest: &mut &[u8]) -> Option<Vec<Span>> {
+    let n = take_count(rest, 2)?;
+    let span = |_| Some(Span { offset: take_i64(rest)? as i32, length: take_u64(rest)? as u32 });
+    (0..n).map(span).collect()
+}
+
+fn take_floats(rest: &mut &[u8]) -> Option<Vec<f64>> {
+    let n = take_count(rest, 8)?;
+    (0..n).map(|_| take_float(rest)).collect()
+}
+
+fn take_deltas(rest: &mut &[u8]) -> Option<Vec<f64>> {
+    let n = take_count(rest, 1)?;
+    let mut last = 0i64;
+    let bucket = |_| {
+        last = last.wrapping_add(take_i64(rest)?);
+        Some(last as f64)
+    };
+    (0..n).map(bucket).collect()
+}

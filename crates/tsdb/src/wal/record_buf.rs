@@ -1,0 +1,278 @@
+//! Encoding of records: a reusable buffer of whole records, filled straight from whatever the caller has.
+
+use super::record::RecordType;
+use chunk::varint::{put_i64, put_u64};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint};
+use model::{FloatHistogram, Metadata};
+use storage::SeriesRef;
+
+/// Some encoded records, to be logged together. Keep it and clear it: a warm buffer allocates nothing.
+///
+/// Each kind has a builder that makes one record of what is pushed to it; without a push there is no record.
+#[derive(Debug, Default)]
+pub struct RecordBuf {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl RecordBuf {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Gives memory back when an unusual batch made the buffer larger than `bytes`.
+    pub fn shrink_over(&mut self, bytes: usize) {
+        if self.bytes.capacity() > bytes {
+            self.bytes.shrink_to(bytes);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes of all records.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The records, in the order in which they were made.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+
+    /// A record that is encoded already.
+    pub fn raw(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// A series record (type 1).
+    pub fn series(&mut self) -> SeriesRecord<'_> {
+        SeriesRecord(Open::new(self, RecordType::Series))
+    }
+
+    /// A samples record (type 2).
+    pub fn samples(&mut self) -> SamplesRecord<'_> {
+        SamplesRecord(Open::new(self, RecordType::Samples))
+    }
+
+    /// A tombstones record (type 3).
+    pub fn tombstones(&mut self) -> TombstonesRecord<'_> {
+        TombstonesRecord(Open::new(self, RecordType::Tombstones))
+    }
+
+    /// An exemplars record (type 4).
+    pub fn exemplars(&mut self) -> ExemplarsRecord<'_> {
+        ExemplarsRecord(Open::new(self, RecordType::Exemplars))
+    }
+
+    /// A record of mmap markers (type 5), for the out-of-order log.
+    pub fn mmap_markers(&mut self) -> MmapMarkersRecord<'_> {
+        MmapMarkersRecord(Open::new(self, RecordType::MmapMarkers))
+    }
+
+    /// A metadata record (type 6).
+    pub fn metadata(&mut self) -> MetadataRecord<'_> {
+        MetadataRecord(Open::new(self, RecordType::Metadata))
+    }
+
+    /// A record of float histograms with exponential buckets (type 8) or custom ones (type 10). Do not mix.
+    pub fn float_histograms(&mut self, custom_buckets: bool) -> HistogramsRecord<'_> {
+        let kind =
+            if custom_buckets { RecordType::CustomFloatHistograms } else { RecordType::FloatHistograms };
+        HistogramsRecord(Open::new(self, kind))
+    }
+
+    /// A histogram record of any kind of version 1 (types 7 to 10) whose bodies are encoded already.
+    pub(super) fn raw_histograms(&mut self, kind: RecordType) -> HistogramsRecord<'_> {
+        HistogramsRecord(Open::new(self, kind))
+    }
+}
+
+/// A record being written at the end of the buffer.
+struct Open<'a> {
+    buf: &'a mut RecordBuf,
+    start: usize,
+    base: Option<(u64, i64)>,
+}
+
+impl<'a> Open<'a> {
+    fn new(buf: &'a mut RecordBuf, kind: RecordType) -> Self {
+        let start = buf.bytes.len();
+        buf.bytes.push(kind as u8);
+        Open { buf, start, base: None }
+    }
+
+    /// Series and time as differences to those of the first row, which stand before it in full.
+    #[inline]
+    fn put_delta(&mut self, series: SeriesRef, t: i64) {
+        let bytes = &mut self.buf.bytes;
+        let (base_ref, base_t) = *self.base.get_or_insert_with(|| {
+            bytes.extend_from_slice(&series.0.to_be_bytes());
+            bytes.extend_from_slice(&t.to_be_bytes());
+            (series.0, t)
+        });
+        put_i64(bytes, series.0.wrapping_sub(base_ref) as i64);
+        put_i64(bytes, t.wrapping_sub(base_t));
+    }
+
+    fn put_be(&mut self, n: u64) {
+        self.buf.bytes.extend_from_slice(&n.to_be_bytes());
+    }
+
+    fn put_text(&mut self, text: &str) {
+        put_u64(&mut self.buf.bytes, text.len() as u64);
+        self.buf.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn put_labels<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)> + Clone) {
+        put_u64(&mut self.buf.bytes, labels.clone().count() as u64);
+        for (name, value) in labels {
+            self.put_text(name);
+            self.put_text(value);
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.buf.bytes.len() > self.start + 1 {
+            self.buf.ends.push(self.buf.bytes.len());
+        } else {
+            self.buf.bytes.truncate(self.start);
+        }
+    }
+}
+
+pub struct SeriesRecord<'a>(Open<'a>);
+
+impl SeriesRecord<'_> {
+    /// Labels sorted by name.
+    pub fn push<'l>(
+        &mut self,
+        series: SeriesRef,
+        labels: impl IntoIterator<Item = (&'l str, &'l str), IntoIter: Clone>,
+    ) {
+        self.0.put_be(series.0);
+        self.0.put_labels(labels.into_iter());
+    }
+}
+
+pub struct SamplesRecord<'a>(Open<'a>);
+
+impl SamplesRecord<'_> {
+    #[inline]
+    pub fn push(&mut self, series: SeriesRef, t: i64, v: f64) {
+        self.0.put_delta(series, t);
+        self.0.put_be(v.to_bits());
+    }
+
+    /// Makes room for `n` samples.
+    pub fn reserve(&mut self, n: usize) {
+        self.0.buf.bytes.reserve(16 + n * 14);
+    }
+}
+
+pub struct TombstonesRecord<'a>(Open<'a>);
+
+impl TombstonesRecord<'_> {
+    /// Deletes samples from `min` to `max`, both included.
+    pub fn push(&mut self, series: SeriesRef, min: i64, max: i64) {
+        self.0.put_be(series.0);
+        put_i64(&mut self.0.buf.bytes, min);
+        put_i64(&mut self.0.buf.bytes, max);
+    }
+}
+
+pub struct ExemplarsRecord<'a>(Open<'a>);
+
+impl ExemplarsRecord<'_> {
+    pub fn push<'l>(
+        &mut self,
+        series: SeriesRef,
+        t: i64,
+        v: f64,
+        labels: impl IntoIterator<Item = (&'l str, &'l str), IntoIter: Clone>,
+    ) {
+        self.0.put_delta(series, t);
+        self.0.put_be(v.to_bits());
+        self.0.put_labels(labels.into_iter());
+    }
+}
+
+pub struct MmapMarkersRecord<'a>(Open<'a>);
+
+impl MmapMarkersRecord<'_> {
+    /// `chunk` is the reference of the chunk in `chunks_head`.
+    pub fn push(&mut self, series: SeriesRef, chunk: u64) {
+        self.0.put_be(series.0);
+        self.0.put_be(chunk);
+    }
+}
+
+pub struct MetadataRecord<'a>(Open<'a>);
+
+impl MetadataRecord<'_> {
+    pub fn push(&mut self, series: SeriesRef, metadata: &Metadata) {
+        put_u64(&mut self.0.buf.bytes, series.0);
+        self.0.buf.bytes.push(metadata.kind as u8);
+        put_u64(&mut self.0.buf.bytes, 2);
+        self.0.put_text("UNIT");
+        self.0.put_text(&metadata.unit);
+        self.0.put_text("HELP");
+        self.0.put_text(&metadata.help);
+    }
+}
+
+pub struct HistogramsRecord<'a>(Open<'a>);
+
+impl HistogramsRecord<'_> {
+    pub fn push(&mut self, series: SeriesRef, t: i64, h: &FloatHistogram) {
+        self.0.put_delta(series, t);
+        put_float_histogram(&mut self.0.buf.bytes, h);
+    }
+
+    pub(super) fn push_raw(&mut self, series: SeriesRef, t: i64, body: &[u8]) {
+        self.0.put_delta(series, t);
+        self.0.buf.bytes.extend_from_slice(body);
+    }
+}
+
+fn put_float_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
+    out.push(match h.counter_reset_hint {
+        CounterResetHint::Unknown => 0,
+        CounterResetHint::CounterReset => 1,
+        CounterResetHint::NotCounterReset => 2,
+        CounterResetHint::Gauge => 3,
+    });
+    put_i64(out, i64::from(h.schema));
+    for v in [h.zero_threshold, h.zero_count, h.count, h.sum] {
+        out.extend_from_slice(&v.to_bits().to_be_bytes());
+    }
+    for spans in [&h.positive_spans, &h.negative_spans] {
+        put_u64(out, spans.len() as u64);
+        for span in spans {
+            put_i64(out, i64::from(span.offset));
+            put_u64(out, u64::from(span.length));
+        }
+    }
+    let custom = (h.schema == CUSTOM_BUCKETS_SCHEMA).then_some(&h.custom_values);
+    for values in [&h.positive_buckets, &h.negative_buckets].into_iter().chain(custom) {
+        put_u64(out, values.len() as u64);
+        for v in values {
+            out.extend_from_slice(&v.to_bits().to_be_bytes());
+        }
+    }
+}
