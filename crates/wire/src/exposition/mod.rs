@@ -4,6 +4,7 @@
 //! other and decodes labels only when asked, so that a reader who knows the raw text of a metric pays for
 //! nothing but finding its end.
 
+pub mod encode;
 mod labels;
 mod lex;
 pub mod negotiate;
