@@ -182,6 +182,9 @@ impl Scratch {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// A sink for fuzzing and for measuring the walk itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
