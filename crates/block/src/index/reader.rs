@@ -35,7 +35,8 @@ impl IndexReader {
         Self::over(map, path).map_err(|what| BlockError::corrupt(path, what))
     }
 
-    fn over(map: Arc<Map>, path: &Path) -> Result<Self, String> {
+    /// Over bytes that are already in memory.
+    pub fn over(map: Arc<Map>, path: &Path) -> Result<Self, String> {
         let mut head = Cursor::new(&map);
         if head.be32() != Some(MAGIC) {
             return Err("invalid magic number".into());
