@@ -5,9 +5,18 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+mod check;
 mod error;
 pub mod functions;
+mod json;
+mod lex;
+mod parse;
+mod pretty;
+mod print;
+pub mod series_text;
 mod span;
+mod token;
+mod visit;
 
 pub use ast::{
     Aggregate, AggregateOp, AtModifier, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp,
@@ -15,8 +24,15 @@ pub use ast::{
     ValueType, VectorMatching, VectorSelector,
 };
 pub use error::{Complaint, ParseError};
-pub use functions::Function;
+pub use functions::{FUNCTIONS, Function, function};
+pub use json::to_json;
+pub use parse::{parse, parse_metric, parse_metric_selector, parse_metric_selectors};
+pub use pretty::prettify;
+pub use series_text::{
+    SeriesText, SeriesValue, StartTimes, StartTimesError, parse_series, parse_start_times,
+};
 pub use span::Span;
+pub use token::keywords;
 
 /// Height above which a tree is refused, so that walkers may recurse. Chains as `a + b + c` count too.
 pub const MAX_DEPTH: usize = 1000;
@@ -42,12 +58,4 @@ impl Options {
         extended_range_selectors: true,
         fill_modifiers: true,
     };
-}
-
-/// Parses and type checks a query.
-pub fn parse(query: &str, _options: Options) -> Result<Expr, ParseError> {
-    Err(ParseError {
-        query: query.into(),
-        complaints: vec![Complaint { span: Span::default(), message: "no expression found in input".into() }],
-    })
 }

@@ -27,8 +27,12 @@ impl Span {
         Some((line, self.start - line_start + 1))
     }
 
-    /// `line:column` as error messages and annotations print it; `invalid position` outside of `query`.
+    /// `line:column` as error messages and annotations print it; `invalid position` outside of `query`,
+    /// `unknown position` when that is empty.
     pub fn position(self, query: &str) -> String {
+        if query.is_empty() {
+            return "unknown position".into();
+        }
         match self.line_column(query) {
             Some((line, column)) => format!("{line}:{column}"),
             None => "invalid position".into(),
