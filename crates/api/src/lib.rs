@@ -1,1 +1,26 @@
-//! `api`
+//! `api`: the windows. The HTTP API of Prometheus over the rooms' doors.
+//!
+//! Room: floor 5. The only user of axum and the only writer of result JSON. Reads through `storage`, asks
+//! `query`, hands bodies to `ingest`; knows neither `tsdb` nor the configuration file.
+#![forbid(unsafe_code)]
+
+mod error;
+mod health;
+mod home;
+mod instrument;
+mod json;
+mod lifecycle;
+mod own_metrics;
+mod params;
+mod router;
+mod state;
+mod v1;
+mod wrap;
+
+pub use error::{ApiError, ErrorKind};
+pub use json::Json;
+pub use params::Form;
+pub use router::router;
+pub use state::{Api, BuildInfo, Command, Doors, Options, Reading, Ready, Running};
+pub use v1::write::ConnectionId;
+pub use wrap::{Cors, Encoding};

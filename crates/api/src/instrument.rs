@@ -1,0 +1,66 @@
+//! Metrics of the HTTP server: requests, latencies and sizes by handler.
+
+use axum::body::Body;
+use http::Response;
+use http_body::Body as _;
+use meter::{Counter, Histogram, Registry, Vector};
+use std::time::Instant;
+
+/// The three families of upstream's web handler.
+pub(crate) struct HttpMetrics {
+    requests: Vector<Counter>,
+    durations: Vector<Histogram>,
+    sizes: Vector<Histogram>,
+}
+
+/// Metrics of one handler.
+#[derive(Clone)]
+pub(crate) struct HandlerMetrics {
+    name: &'static str,
+    requests: Vector<Counter>,
+    duration: Histogram,
+    size: Histogram,
+}
+
+impl HttpMetrics {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        HttpMetrics {
+            requests: registry.counter_vec(
+                "prometheus_http_requests_total",
+                "Counter of HTTP requests.",
+                &["handler", "code"],
+            ),
+            durations: registry.histogram_vec(
+                "prometheus_http_request_duration_seconds",
+                "Histogram of latencies for HTTP requests.",
+                &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0],
+                &["handler"],
+            ),
+            sizes: registry.histogram_vec(
+                "prometheus_http_response_size_bytes",
+                "Histogram of response size for HTTP requests.",
+                &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9],
+                &["handler"],
+            ),
+        }
+    }
+
+    /// Upstream shows every handler from the start, with no request yet.
+    pub(crate) fn handler(&self, name: &'static str) -> HandlerMetrics {
+        let _ = self.requests.with(&[name, "200"]);
+        HandlerMetrics {
+            name,
+            requests: self.requests.clone(),
+            duration: self.durations.with(&[name]),
+            size: self.sizes.with(&[name]),
+        }
+    }
+}
+
+impl HandlerMetrics {
+    pub(crate) fn observe(&self, since: Instant, response: &Response<Body>) {
+        self.requests.with(&[self.name, response.status().as_str()]).inc();
+        self.duration.observe(since.elapsed().as_secs_f64());
+        self.size.observe(response.body().size_hint().lower() as f64);
+    }
+}

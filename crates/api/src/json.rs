@@ -1,0 +1,300 @@
+//! JSON by hand: results go from the engine's columns to bytes without a value tree in between.
+//!
+//! Room: `api`. Pure. Two kinds of string escapes stand side by side because upstream has them: label names
+//! and values are written plainly, all other texts with `<`, `>` and `&` escaped.
+
+use bytes::Bytes;
+use model::Labels;
+
+/// Size at which a piece of a long text is set aside, so that growing never copies much.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A growing JSON text.
+#[derive(Debug, Default)]
+pub struct Json {
+    /// Finished pieces, in order.
+    done: Vec<Bytes>,
+    out: Vec<u8>,
+}
+
+impl Json {
+    pub fn with_capacity(bytes: usize) -> Self {
+        Json { done: Vec::new(), out: Vec::with_capacity(bytes) }
+    }
+
+    /// The text in pieces.
+    pub fn into_pieces(mut self) -> Vec<Bytes> {
+        if !self.out.is_empty() {
+            self.done.push(Bytes::from(self.out));
+        }
+        self.done
+    }
+
+    /// The text as one, for short replies and tests.
+    pub fn into_bytes(self) -> Vec<u8> {
+        if self.done.is_empty() {
+            return self.out;
+        }
+        self.into_pieces().concat()
+    }
+
+    /// Call between elements of long lists: sets a large piece aside.
+    pub fn pause(&mut self) {
+        if self.out.len() >= PIECE_BYTES {
+            let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4));
+            self.done.push(Bytes::from(piece));
+        }
+    }
+
+    /// Bytes that are JSON already.
+    pub fn raw(&mut self, text: &str) -> &mut Self {
+        self.out.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// A comma, unless `first`, which it clears.
+    pub fn comma(&mut self, first: &mut bool) -> &mut Self {
+        if !std::mem::replace(first, false) {
+            self.out.push(b',');
+        }
+        self
+    }
+
+    pub fn int(&mut self, n: i64) -> &mut Self {
+        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        self
+    }
+
+    pub fn uint(&mut self, n: u64) -> &mut Self {
+        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        self
+    }
+
+    pub fn bool(&mut self, yes: bool) -> &mut Self {
+        self.raw(if yes { "true" } else { "false" })
+    }
+
+    /// A JSON number as Go's `encoding/json` prints a float64.
+    pub fn number(&mut self, v: f64) -> &mut Self {
+        if v.is_finite() {
+            let mut text = String::new();
+            let magnitude = v.abs();
+            if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+                model::float::format_go(v, &mut text);
+                // encoding/json shortens e-09 to e-9.
+                if let Some(at) = text.find("e-0") {
+                    text.remove(at + 2);
+                }
+            } else {
+                model::float::format_plain(v, &mut text);
+            }
+            self.raw(&text)
+        } else {
+            self.raw("null")
+        }
+    }
+
+    /// A text with `<`, `>`, `&`, U+2028 and U+2029 escaped, as upstream writes everything but labels.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.out.push(b'"');
+        let mut from = 0;
+        let bytes = text.as_bytes();
+        for (at, &b) in bytes.iter().enumerate() {
+            let special = match b {
+                b'<' => "\\u003c",
+                b'>' => "\\u003e",
+                b'&' => "\\u0026",
+                0xe2 if bytes[at..].starts_with(b"\xe2\x80\xa8") => "\\u2028",
+                0xe2 if bytes[at..].starts_with(b"\xe2\x80\xa9") => "\\u2029",
+                _ if b < 0x20 || b == b'"' || b == b'\\' => "",
+                _ => continue,
+            };
+            self.out.extend_from_slice(&bytes[from..at]);
+            from = at + 1;
+            if special.is_empty() {
+                self.escape(b);
+            } else {
+                self.out.extend_from_slice(special.as_bytes());
+                from = at + if b == 0xe2 { 3 } else { 1 };
+            }
+        }
+        self.out.extend_from_slice(&bytes[from..]);
+        self.out.push(b'"');
+        self
+    }
+
+    /// A label name or value: only what JSON demands is escaped.
+    pub fn label_text(&mut self, text: &str) -> &mut Self {
+        self.out.push(b'"');
+        let bytes = text.as_bytes();
+        if bytes.iter().all(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
+            self.out.extend_from_slice(bytes);
+        } else {
+            for &b in bytes {
+                if b < 0x20 || b == b'"' || b == b'\\' {
+                    self.escape(b);
+                } else {
+                    self.out.push(b);
+                }
+            }
+        }
+        self.out.push(b'"');
+        self
+    }
+
+    fn escape(&mut self, b: u8) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        match b {
+            b'"' | b'\\' => self.out.extend_from_slice(&[b'\\', b]),
+            b'\n' => self.out.extend_from_slice(b"\\n"),
+            b'\r' => self.out.extend_from_slice(b"\\r"),
+            b'\t' => self.out.extend_from_slice(b"\\t"),
+            _ => self.out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(b >> 4)],
+                HEX[usize::from(b & 15)],
+            ]),
+        }
+    }
+
+    /// `"name":`
+    pub fn key(&mut self, name: &str) -> &mut Self {
+        self.text(name).raw(":")
+    }
+
+    /// `["a","b"]`
+    pub fn texts<'a>(&mut self, list: impl IntoIterator<Item = &'a str>) -> &mut Self {
+        self.raw("[");
+        let mut first = true;
+        for text in list {
+            self.comma(&mut first).text(text);
+        }
+        self.raw("]")
+    }
+
+    pub fn labels(&mut self, labels: &Labels) -> &mut Self {
+        self.raw("{");
+        let mut first = true;
+        for (name, value) in labels {
+            self.comma(&mut first).label_text(name).raw(":").label_text(value);
+        }
+        self.raw("}")
+    }
+
+    /// Milliseconds as seconds: none or three decimals, as upstream.
+    pub fn timestamp(&mut self, t: i64) -> &mut Self {
+        if t < 0 {
+            self.out.push(b'-');
+        }
+        let t = t.unsigned_abs();
+        self.uint(t / 1000);
+        let millis = (t % 1000) as u16;
+        if millis != 0 {
+            let digit = |n: u16| b'0' + (n % 10) as u8;
+            self.out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis)]);
+        }
+        self
+    }
+
+    /// A sample value: a quoted float.
+    pub fn value(&mut self, v: f64) -> &mut Self {
+        self.out.push(b'"');
+        // Counts and states are whole numbers far more often than not.
+        if v == v.trunc() && v.abs() < 1e15 && (v != 0.0 || v.is_sign_positive()) {
+            self.int(v as i64);
+        } else {
+            let magnitude = v.abs();
+            let mut text = String::with_capacity(24);
+            if v.is_finite() && !(1e-6..1e21).contains(&magnitude) && magnitude != 0.0 {
+                model::float::format_go(v, &mut text);
+            } else {
+                model::float::format_plain(v, &mut text);
+            }
+            self.raw(&text);
+        }
+        self.out.push(b'"');
+        self
+    }
+
+    /// `[1435781451.781,"1"]`
+    pub fn point(&mut self, t: i64, v: f64) -> &mut Self {
+        self.out.push(b'[');
+        self.timestamp(t).raw(",").value(v).raw("]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(write: impl FnOnce(&mut Json), want: &str) {
+        let mut json = Json::default();
+        write(&mut json);
+        assert_eq!(String::from_utf8_lossy(&json.into_bytes()), want);
+    }
+
+    #[test]
+    fn timestamps() {
+        for (t, want) in
+            [(1435781451781, "1435781451.781"), (0, "0"), (-5, "-0.005"), (1500, "1.500"), (10, "0.010")]
+        {
+            check(
+                |j| {
+                    j.timestamp(t);
+                },
+                want,
+            );
+        }
+    }
+
+    #[test]
+    fn values() {
+        for (v, want) in [
+            (1.0, "\"1\""),
+            (-0.0, "\"-0\""),
+            (0.1, "\"0.1\""),
+            (1e15, "\"1000000000000000\""),
+            (1e21, "\"1e+21\""),
+            (1.5e-7, "\"1.5e-07\""),
+            (1e-6, "\"0.000001\""),
+            (f64::NAN, "\"NaN\""),
+            (f64::NEG_INFINITY, "\"-Inf\""),
+        ] {
+            check(
+                |j| {
+                    j.value(v);
+                },
+                want,
+            );
+        }
+        for (v, want) in [(0.5, "0.5"), (1e-9, "1e-9"), (1e-10, "1e-10"), (1e21, "1e+21"), (3.0, "3")] {
+            check(
+                |j| {
+                    j.number(v);
+                },
+                want,
+            );
+        }
+    }
+
+    #[test]
+    fn texts_escape_html_and_labels_do_not() {
+        check(
+            |j| {
+                j.text("a<b>&\"\\\n\u{1}é\u{2028}x");
+            },
+            "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\n\\u0001é\\u2028x\"",
+        );
+        let labels = Labels::from_pairs([("a", "<&>"), ("b", "x\"\t")]);
+        check(
+            |j| {
+                j.labels(&labels);
+            },
+            "{\"a\":\"<&>\",\"b\":\"x\\\"\\t\"}",
+        );
+    }
+}

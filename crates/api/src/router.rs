@@ -1,0 +1,330 @@
+//! The list of routes and what stands around each handler: metrics, readiness, CORS, compression.
+
+use crate::error::ApiError;
+use crate::json::Json;
+use crate::params::{Form, MAX_FORM_BYTES};
+use crate::state::{Api, Ready};
+use crate::wrap::{Encoding, body_of, go_error, text};
+use crate::{health, home, lifecycle, own_metrics, v1};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A request to the JSON API, read as far as all handlers need it.
+pub(crate) struct Call {
+    pub(crate) form: Form,
+    /// The variable part of the path.
+    pub(crate) name: String,
+    pub(crate) encoding: Encoding,
+}
+
+/// A successful answer: `data` already written, or nothing at all (204).
+pub(crate) struct Reply {
+    json: Option<Json>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) infos: Vec<String>,
+}
+
+pub(crate) type Outcome = Result<Reply, ApiError>;
+
+impl Reply {
+    /// `write` writes the value of `data`.
+    pub(crate) fn data(write: impl FnOnce(&mut Json)) -> Reply {
+        let mut json = Json::with_capacity(1024);
+        json.raw("{\"status\":\"success\",\"data\":");
+        write(&mut json);
+        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    pub(crate) fn no_content() -> Reply {
+        Reply { json: None, warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    pub(crate) fn warn(mut self, warning: Option<String>) -> Reply {
+        self.warnings.extend(warning);
+        self
+    }
+
+    /// The whole HTTP reply, compressed.
+    pub(crate) fn into_response(self, encoding: Encoding) -> Response<Body> {
+        let Some(mut json) = self.json else {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return response;
+        };
+        for (key, list) in [("warnings", &self.warnings), ("infos", &self.infos)] {
+            if !list.is_empty() {
+                json.raw(",").key(key).texts(list.iter().map(String::as_str));
+            }
+        }
+        json.raw("}");
+        let mut response = Response::new(body_of(encoding.encode(json.into_pieces())));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+/// How a handler is run.
+pub(crate) enum Run {
+    /// Quick and without locks that could be held long: on the runtime's thread.
+    Inline(fn(&Api, &Call) -> Outcome),
+    /// Reads the store: on a thread for blocking work.
+    Blocking(fn(&Api, &Call) -> Outcome),
+    /// Runs itself, e.g. to be cancelled with the request.
+    Async(fn(Arc<Api>, Call) -> BoxFuture<Result<Response<Body>, ApiError>>),
+    /// Not JSON: answers the raw request.
+    Raw(fn(Arc<Api>, Request) -> BoxFuture<Response<Body>>),
+}
+
+/// Where a handler answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// Also while starting and stopping.
+    Always,
+    Ready,
+    /// Ready servers; agents answer 422.
+    ServerReady,
+}
+
+struct Route {
+    methods: &'static [Method],
+    /// Upstream's name, as metrics show it: `/label/:name/values`.
+    path: &'static str,
+    at: Where,
+    run: Run,
+}
+
+const GET: &[Method] = &[Method::GET];
+const GET_HEAD: &[Method] = &[Method::GET, Method::HEAD];
+const GET_POST: &[Method] = &[Method::GET, Method::POST];
+const POST: &[Method] = &[Method::POST];
+const POST_PUT: &[Method] = &[Method::POST, Method::PUT];
+
+use Run::{Async, Blocking, Inline, Raw};
+use Where::{Always, ServerReady};
+
+fn api_routes() -> Vec<Route> {
+    let route = |methods, path, at, run| Route { methods, path, at, run };
+    vec![
+        route(POST_PUT, "/admin/tsdb/clean_tombstones", ServerReady, Blocking(v1::admin::clean_tombstones)),
+        route(POST_PUT, "/admin/tsdb/delete_series", ServerReady, Blocking(v1::admin::delete_series)),
+        route(POST_PUT, "/admin/tsdb/snapshot", ServerReady, Blocking(v1::admin::snapshot)),
+        route(GET, "/alertmanagers", ServerReady, Inline(v1::rules::alertmanagers)),
+        route(GET, "/alerts", ServerReady, Inline(v1::rules::alerts)),
+        route(GET, "/features", Where::Ready, Inline(v1::status::features)),
+        route(GET_POST, "/format_query", ServerReady, Inline(v1::language::format_query)),
+        route(GET, "/label/:name/values", ServerReady, Blocking(v1::series::label_values)),
+        route(GET_POST, "/labels", ServerReady, Blocking(v1::series::label_names)),
+        route(GET, "/metadata", Where::Ready, Blocking(v1::targets::metadata)),
+        route(GET, "/notifications", Always, Inline(v1::status::notifications)),
+        route(GET, "/notifications/live", Always, Inline(v1::status::notifications_live)),
+        route(GET, "/openapi.yaml", Where::Ready, Inline(v1::status::openapi)),
+        route(POST, "/otlp/v1/metrics", Where::Ready, Raw(v1::write::otlp)),
+        route(GET_POST, "/parse_query", ServerReady, Inline(v1::language::parse_query)),
+        route(GET_POST, "/query", ServerReady, Async(v1::query::instant)),
+        route(GET_POST, "/query_exemplars", ServerReady, Blocking(v1::exemplars::query)),
+        route(GET_POST, "/query_range", ServerReady, Async(v1::query::range)),
+        route(POST, "/read", Where::Ready, Raw(v1::write::read)),
+        route(GET, "/rules", ServerReady, Inline(v1::rules::rules)),
+        route(GET, "/scrape_pools", Where::Ready, Inline(v1::targets::scrape_pools)),
+        route(GET, "/scrape_pools/config", Where::Ready, Inline(v1::targets::scrape_pool_config)),
+        route(GET_POST, "/search/label_names", Where::Ready, Inline(v1::status::search)),
+        route(GET_POST, "/search/label_values", Where::Ready, Inline(v1::status::search)),
+        route(GET_POST, "/search/metric_names", Where::Ready, Inline(v1::status::search)),
+        route(GET_POST, "/series", ServerReady, Blocking(v1::series::series)),
+        route(GET, "/status/buildinfo", Where::Ready, Inline(v1::status::buildinfo)),
+        route(GET, "/status/config", Where::Ready, Inline(v1::status::config)),
+        route(GET, "/status/flags", Where::Ready, Inline(v1::status::flags)),
+        route(GET, "/status/runtimeinfo", Where::Ready, Inline(v1::status::runtimeinfo)),
+        route(GET, "/status/self_metrics", Where::Ready, Inline(v1::status::self_metrics)),
+        route(GET, "/status/tsdb", ServerReady, Blocking(v1::status::tsdb)),
+        route(GET, "/status/tsdb/blocks", ServerReady, Blocking(v1::status::blocks)),
+        route(GET, "/status/walreplay", Always, Inline(v1::status::walreplay)),
+        route(GET, "/targets", Where::Ready, Blocking(v1::targets::targets)),
+        route(GET, "/targets/metadata", Where::Ready, Blocking(v1::targets::target_metadata)),
+        route(GET, "/targets/relabel_steps", Where::Ready, Inline(v1::targets::relabel_steps)),
+        route(POST, "/write", Where::Ready, Raw(v1::write::write)),
+    ]
+}
+
+fn page_routes() -> Vec<Route> {
+    let route = |methods, path, at, run| Route { methods, path, at, run };
+    let mut routes = vec![
+        route(GET_HEAD, "/-/healthy", Always, Raw(health::healthy)),
+        route(POST_PUT, "/-/quit", Always, Raw(lifecycle::quit)),
+        route(GET, "/-/quit", Always, Raw(lifecycle::wrong_method)),
+        route(GET_HEAD, "/-/ready", Where::Ready, Raw(health::ready)),
+        route(POST_PUT, "/-/reload", Always, Raw(lifecycle::reload)),
+        route(GET, "/-/reload", Always, Raw(lifecycle::wrong_method)),
+        route(GET, "/federate", Where::Ready, Raw(home::federate)),
+        route(GET, "/metrics", Always, Raw(own_metrics::metrics)),
+        route(GET, "/version", Always, Raw(health::version)),
+        route(GET, "/", Always, Raw(home::redirect)),
+        route(GET, "/graph", Always, Raw(home::graph)),
+    ];
+    let pages = ["/agent", "/query", "/status", "/targets", "/config", "/flags", "/alerts", "/rules"];
+    routes.extend(pages.map(|path| route(GET, path, Always, Raw(home::page))));
+    routes
+}
+
+/// All endpoints below the route prefix.
+pub fn router(api: &Arc<Api>) -> Router {
+    let mut paths = BTreeMap::<String, (MethodRouter, Vec<Method>)>::new();
+    let prefix = api.options.route_prefix.trim_end_matches('/').to_owned();
+    for (base, routes) in [("/api/v1", api_routes()), ("", page_routes())] {
+        for route in routes {
+            let name: &'static str = match base {
+                "" => route.path,
+                // A few dozen names, made once for the life of the process.
+                _ => Box::leak(format!("{base}{}", route.path).into_boxed_str()),
+            };
+            let path = format!("{prefix}{name}").replace(":name", "{name}");
+            let (known, mut methods) = paths.remove(&path).unwrap_or_default();
+            methods.extend_from_slice(route.methods);
+            paths.insert(path, (known.merge(method_router(api, name, route)), methods));
+        }
+    }
+    let mut router = Router::new();
+    for (path, (handlers, methods)) in paths {
+        let api = api.clone();
+        let other = move |request: Request| async move {
+            match *request.method() {
+                Method::OPTIONS => not_found(&api, request.method(), request.uri().path(), request.headers()),
+                _ => wrong_method(&methods),
+            }
+        };
+        router = router.route(&path, handlers.fallback(other));
+    }
+    if !prefix.is_empty() {
+        let to = api.options.route_prefix.clone();
+        router = router.route("/", axum::routing::get(move || async move { home::found(&to) }));
+    }
+    let api = api.clone();
+    router.fallback(move |request: Request| async move {
+        not_found(&api, request.method(), request.uri().path(), request.headers())
+    })
+}
+
+fn method_router(api: &Arc<Api>, name: &'static str, route: Route) -> MethodRouter {
+    let filter = route.methods.iter().filter_map(|m| MethodFilter::try_from(m.clone()).ok());
+    let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);
+    let metrics = api.http.handler(name);
+    let api = api.clone();
+    let route = Arc::new(route);
+    on(filter, move |path: Option<Path<HashMap<String, String>>>, request: Request| {
+        let (api, route, metrics) = (api.clone(), route.clone(), metrics.clone());
+        let name = path.and_then(|Path(mut parts)| parts.remove("name")).unwrap_or_default();
+        async move {
+            let start = Instant::now();
+            let response = handle(api, &route, name, request).await;
+            metrics.observe(start, &response);
+            response
+        }
+    })
+}
+
+async fn handle(api: Arc<Api>, route: &Route, name: String, request: Request) -> Response<Body> {
+    if route.at != Always && api.ready() != Ready::Ready {
+        return not_ready(&api);
+    }
+    if let Raw(run) = route.run {
+        return run(api, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    // What answers at all times answers plainly, as upstream.
+    let encoding = match route.at {
+        Always => Encoding::Identity,
+        _ => Encoding::negotiate(&parts.headers),
+    };
+    let mut response = if route.at == ServerReady && api.options.agent {
+        ApiError::new(crate::ErrorKind::Execution, "unavailable with Prometheus Agent")
+            .into_response(encoding)
+    } else {
+        match read_call(&parts, body, name, encoding).await {
+            Ok(call) => match run_call(&api, &route.run, call).await {
+                Ok(response) => response,
+                Err(e) => e.into_response(encoding),
+            },
+            Err(e) => e.into_response(encoding),
+        }
+    };
+    if route.at != Always {
+        encoding.mark(response.headers_mut());
+    }
+    api.options.cors.apply(&parts.headers, response.headers_mut());
+    response
+}
+
+async fn run_call(api: &Arc<Api>, run: &Run, call: Call) -> Result<Response<Body>, ApiError> {
+    match run {
+        Inline(f) => f(api, &call).map(|reply| reply.into_response(call.encoding)),
+        Blocking(f) => {
+            let (api, f) = (api.clone(), *f);
+            let task = move || f(&api, &call).map(|reply| reply.into_response(call.encoding));
+            match tokio::task::spawn_blocking(task).await {
+                Ok(result) => result,
+                Err(e) => Err(ApiError::internal(format!("handler failed: {e}"))),
+            }
+        }
+        Async(f) => f(api.clone(), call).await,
+        Raw(_) => Err(ApiError::internal("not a JSON endpoint")),
+    }
+}
+
+async fn read_call(parts: &Parts, body: Body, name: String, encoding: Encoding) -> Result<Call, ApiError> {
+    let is_form = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.split(';').next().unwrap_or("").trim() == "application/x-www-form-urlencoded");
+    let has_form = is_form && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+    let body = match has_form {
+        true => axum::body::to_bytes(body, MAX_FORM_BYTES)
+            .await
+            .map_err(|e| ApiError::bad_data(format!("error parsing form values: {e}")))?,
+        false => bytes::Bytes::new(),
+    };
+    let form = Form::parse(&body, parts.uri.query().unwrap_or(""));
+    Ok(Call { form, name, encoding })
+}
+
+pub(crate) fn not_ready(api: &Api) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+    let stopping = if api.ready() == Ready::Stopping { "true" } else { "false" };
+    response.headers_mut().insert("x-prometheus-stopping", HeaderValue::from_static(stopping));
+    response
+}
+
+/// 405 with the methods that would do.
+fn wrong_method(methods: &[Method]) -> Response<Body> {
+    let mut names: Vec<&str> = methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
+    names.sort_unstable();
+    let mut response = go_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    if let Ok(allow) = HeaderValue::from_str(&names.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// A preflight below the API, or 404 as Go writes it.
+fn not_found(api: &Api, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
+    let base = format!("{}/api/v1/", api.options.route_prefix.trim_end_matches('/'));
+    if method != Method::OPTIONS || !path.starts_with(&base) {
+        return go_error(StatusCode::NOT_FOUND, "404 page not found");
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Encoding::Identity.mark(response.headers_mut());
+    api.options.cors.apply(headers, response.headers_mut());
+    response
+}

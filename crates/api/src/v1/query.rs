@@ -1,0 +1,318 @@
+//! `query` and `query_range`: from parameters to the engine, on a thread of its own, to JSON.
+
+use crate::error::{ApiError, ErrorKind};
+use crate::json::Json;
+use crate::params::{parse_duration_ns, parse_limit, parse_time, time_param};
+use crate::router::{BoxFuture, Call, Reply};
+use crate::state::{Api, Options};
+use axum::body::Body;
+use http::Response;
+use meter::{Counter, Gauge, Registry, Summary};
+use model::labels::quote;
+use query::{
+    Cancel, MatrixSeries, QueryError, QueryOpts, QueryResult, QueryStats, SampleValue, Value, VectorSample,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// More points than this in one series are refused.
+const MAX_POINTS: i64 = 11_000;
+
+/// Metrics of the engine's gate.
+pub(crate) struct QueryMetrics {
+    running: Gauge,
+    samples: Counter,
+    samples_read: Counter,
+    queue_time: Summary,
+    prepare_time: Summary,
+    inner_eval: Summary,
+    result_sort: Summary,
+}
+
+impl QueryMetrics {
+    pub(crate) fn new(registry: &Registry, options: &Options) -> Self {
+        if options.agent {
+            // Agents have no engine, and show none of its metrics.
+            return Self::in_registry(&Registry::new());
+        }
+        registry
+            .gauge("prometheus_engine_queries_concurrent_max", "The max number of concurrent queries.")
+            .set(options.max_concurrency as f64);
+        Self::in_registry(registry)
+    }
+
+    fn in_registry(registry: &Registry) -> Self {
+        let times = registry.summary_vec(
+            "prometheus_engine_query_duration_seconds",
+            "Query timings",
+            &[0.5, 0.9, 0.99],
+            &["slice"],
+        );
+        QueryMetrics {
+            running: registry.gauge(
+                "prometheus_engine_queries",
+                "The current number of queries being executed or waiting.",
+            ),
+            samples: registry.counter(
+                "prometheus_engine_query_samples_total",
+                "The total number of samples loaded by all queries.",
+            ),
+            samples_read: registry.counter(
+                "prometheus_engine_query_samples_read_total",
+                "The total number of samples read by all queries.",
+            ),
+            queue_time: times.with(&["queue_time"]),
+            prepare_time: times.with(&["prepare_time"]),
+            inner_eval: times.with(&["inner_eval"]),
+            result_sort: times.with(&["result_sort"]),
+        }
+    }
+
+    fn observe(&self, stats: &QueryStats) {
+        self.samples.add(stats.samples.total_queryable_samples.max(0).unsigned_abs());
+        self.samples_read.add(stats.samples.samples_read.max(0).unsigned_abs());
+        self.queue_time.observe(stats.timings.exec_queue.as_secs_f64());
+        self.prepare_time.observe(stats.timings.query_preparation.as_secs_f64());
+        self.inner_eval.observe(stats.timings.inner_eval.as_secs_f64());
+        self.result_sort.observe(stats.timings.result_sort.as_secs_f64());
+    }
+}
+
+/// What to evaluate.
+enum Span {
+    Instant(i64),
+    /// Start, end, step.
+    Range(i64, i64, i64),
+}
+
+pub(crate) fn instant(api: Arc<Api>, call: Call) -> BoxFuture<Result<Response<Body>, ApiError>> {
+    Box::pin(async move {
+        let limit = limit_param(&call)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        let time = time_param(&call.form, "time", now).map_err(|e| ApiError::parameter("time", e))?;
+        run(api, call, Span::Instant(time), limit).await
+    })
+}
+
+pub(crate) fn range(api: Arc<Api>, call: Call) -> BoxFuture<Result<Response<Body>, ApiError>> {
+    Box::pin(async move {
+        let limit = limit_param(&call)?;
+        let time = |name: &str| parse_time(call.form.get(name)).map_err(|e| ApiError::parameter(name, e));
+        let (start, end) = (time("start")?, time("end")?);
+        if end < start {
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+        }
+        let step = parse_duration_ns(call.form.get("step")).map_err(|e| ApiError::parameter("step", e))?;
+        if step <= 0 {
+            return Err(ApiError::parameter(
+                "step",
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ));
+        }
+        if i128::from(end - start) * 1_000_000 / i128::from(step) > i128::from(MAX_POINTS) {
+            return Err(ApiError::bad_data(
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+                 resolution (?step=XX)",
+            ));
+        }
+        // The engine counts in milliseconds; less than one is one.
+        run(api, call, Span::Range(start, end, (step / 1_000_000).max(1)), limit).await
+    })
+}
+
+fn limit_param(call: &Call) -> Result<usize, ApiError> {
+    parse_limit(call.form.get("limit")).map_err(|e| ApiError::parameter("limit", e))
+}
+
+/// Stops the query when the request is dropped: the client has gone.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+struct Running(Gauge);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+async fn run(api: Arc<Api>, call: Call, span: Span, limit: usize) -> Result<Response<Body>, ApiError> {
+    let mut timeout = api.options.query_timeout;
+    if !call.form.get("timeout").is_empty() {
+        let asked =
+            parse_duration_ns(call.form.get("timeout")).map_err(|e| ApiError::parameter("timeout", e))?;
+        timeout = timeout.min(Duration::from_nanos(asked.max(0).unsigned_abs()));
+    }
+    let lookback_delta_ms = match call.form.get("lookback_delta") {
+        "" => None,
+        text => {
+            let ns = parse_duration_ns(text)
+                .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
+            Some(ns / 1_000_000)
+        }
+    };
+    let reading = api.reading()?.clone();
+    let cancel = Cancel::new();
+    let _guard = CancelOnDrop(cancel.clone());
+    let opts = QueryOpts {
+        lookback_delta_ms,
+        deadline: Some(Instant::now() + timeout),
+        limit,
+        per_step_stats: call.form.get("stats") == "all",
+        cancel,
+    };
+    api.queries.running.inc();
+    let running = Running(api.queries.running.clone());
+    let queued = Instant::now();
+    let permit = tokio::time::timeout(timeout, api.gate.clone().acquire_owned()).await;
+    let permit = match permit {
+        Ok(Ok(permit)) => permit,
+        Ok(Err(_)) => return Err(ApiError::new(ErrorKind::Canceled, "query was canceled in query queue")),
+        Err(_) => return Err(ApiError::new(ErrorKind::Timeout, "query timed out in query queue")),
+    };
+    let waited = queued.elapsed();
+    let task = move || {
+        let (_permit, _running) = (permit, running);
+        let text = call.form.get("query");
+        let result = match span {
+            Span::Instant(t) => reading.engine.instant(&*reading.queryable, text, t, &opts),
+            Span::Range(start, end, step) => {
+                reading.engine.range(&*reading.queryable, text, start, end, step, &opts)
+            }
+        };
+        let mut result = result.map_err(api_error)?;
+        result.stats.timings.exec_queue = waited;
+        api.queries.observe(&result.stats);
+        let reply = encode(&result, call.form.get("stats"))?;
+        Ok(reply.into_response(call.encoding))
+    };
+    match tokio::task::spawn_blocking(task).await {
+        Ok(result) => result,
+        Err(e) => {
+            tracing::error!(component = "query engine", err = %e, "Query failed unexpectedly");
+            Err(ApiError::new(ErrorKind::Execution, "unexpected error: query evaluation failed"))
+        }
+    }
+}
+
+fn api_error(e: QueryError) -> ApiError {
+    let kind = match e.error_type() {
+        "bad_data" => return ApiError::parameter("query", e),
+        "timeout" => ErrorKind::Timeout,
+        "canceled" => ErrorKind::Canceled,
+        "internal" => ErrorKind::Internal,
+        _ => ErrorKind::Execution,
+    };
+    ApiError::new(kind, e.to_string())
+}
+
+fn encode(result: &QueryResult, stats: &str) -> Result<Reply, ApiError> {
+    let has_histograms = match &result.value {
+        Value::Vector(samples) => samples.iter().any(|s| matches!(s.value, SampleValue::Histogram(_))),
+        Value::Matrix(series) => series.iter().any(|s| s.points.histogram_count() > 0),
+        _ => false,
+    };
+    if has_histograms {
+        return Err(ApiError::not_built("showing native histograms"));
+    }
+    let mut reply = Reply::data(|json| {
+        json.raw("{\"resultType\":\"").raw(result.value.type_name()).raw("\",\"result\":");
+        write_value(json, &result.value);
+        if !stats.is_empty() {
+            write_stats(json, &result.stats);
+        }
+        json.raw("}");
+    });
+    reply.warnings.clone_from(&result.warnings);
+    reply.infos.clone_from(&result.infos);
+    if !["", "true", "all"].contains(&stats) {
+        reply.warnings.push(format!(
+            "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+             use \"true\" or \"all\"",
+            quote(stats)
+        ));
+    }
+    Ok(reply)
+}
+
+fn write_value(json: &mut Json, value: &Value) {
+    match value {
+        Value::Scalar(t, v) => {
+            json.point(*t, *v);
+        }
+        Value::String(t, text) => {
+            json.raw("[").timestamp(*t).raw(",").text(text).raw("]");
+        }
+        Value::Vector(samples) => write_list(json, samples, write_sample),
+        Value::Matrix(series) => write_list(json, series, write_series),
+    }
+}
+
+fn write_list<T>(json: &mut Json, list: &[T], write: impl Fn(&mut Json, &T)) {
+    json.raw("[");
+    let mut first = true;
+    for one in list {
+        json.comma(&mut first);
+        write(json, one);
+        json.pause();
+    }
+    json.raw("]");
+}
+
+fn write_sample(json: &mut Json, sample: &VectorSample) {
+    json.raw("{\"metric\":").labels(&sample.labels);
+    if let SampleValue::Float(v) = sample.value {
+        json.raw(",\"value\":").point(sample.t, v);
+    }
+    json.raw("}");
+}
+
+fn write_series(json: &mut Json, series: &MatrixSeries) {
+    json.raw("{\"metric\":").labels(&series.labels);
+    let mut first = true;
+    for (t, v) in series.points.floats() {
+        if first {
+            json.raw(",\"values\":[");
+        }
+        json.comma(&mut first).point(t, v);
+    }
+    json.raw(if first { "}" } else { "]}" });
+}
+
+fn write_stats(json: &mut Json, stats: &QueryStats) {
+    let t = &stats.timings;
+    let times = [
+        ("evalTotalTime", t.eval_total),
+        ("resultSortTime", t.result_sort),
+        ("queryPreparationTime", t.query_preparation),
+        ("innerEvalTime", t.inner_eval),
+        ("execQueueTime", t.exec_queue),
+        ("execTotalTime", t.exec_total),
+    ];
+    json.raw(",\"stats\":{\"timings\":{");
+    let mut first = true;
+    for (name, time) in times {
+        json.comma(&mut first).key(name).number(time.as_secs_f64());
+    }
+    json.raw("},\"samples\":{");
+    let s = &stats.samples;
+    write_steps(json, "totalQueryableSamplesPerStep", s.total_queryable_samples_per_step.as_deref());
+    json.raw("\"totalQueryableSamples\":").int(s.total_queryable_samples).raw(",");
+    write_steps(json, "samplesReadPerStep", s.samples_read_per_step.as_deref());
+    json.raw("\"samplesRead\":").int(s.samples_read);
+    json.raw(",\"peakSamples\":").uint(s.peak_samples as u64).raw("}}");
+}
+
+fn write_steps(json: &mut Json, key: &str, steps: Option<&[(i64, i64)]>) {
+    let Some(steps) = steps.filter(|s| !s.is_empty()) else { return };
+    json.key(key);
+    write_list(json, steps, |json, (t, n)| {
+        json.raw("[").number(*t as f64 / 1000.0).raw(",").int(*n).raw("]");
+    });
+    json.raw(",");
+}
