@@ -46,16 +46,22 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     let (mut rest, mut next_unit, mut total) = (text, 0usize, 0i64);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        if digits == 0 {
+        let number: i64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(|b| !b.is_ascii_digit()).count();
+        let unit = &rest[..letters];
+        if unit.is_empty() {
             return Err(bad());
         }
-        let number: i64 = rest[..digits].parse().map_err(|_| "duration out of range".to_owned())?;
-        rest = &rest[digits..];
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = &rest[..letters];
-        let at = UNITS[next_unit..].iter().position(|(u, _)| *u == unit).ok_or_else(bad)?;
-        let scale = UNITS[next_unit + at].1;
-        next_unit += at + 1;
+        let Some(at) = UNITS.iter().position(|(u, _)| *u == unit) else {
+            let quote = crate::labels::quote;
+            return Err(format!("unknown unit {} in duration {}", quote(unit), quote(text)));
+        };
+        if at < next_unit {
+            return Err(bad());
+        }
+        let scale = UNITS[at].1;
+        next_unit = at + 1;
         rest = &rest[letters..];
         total = number
             .checked_mul(scale)
