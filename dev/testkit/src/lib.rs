@@ -1,6 +1,8 @@
 //! `testkit`: doubles and runners for tests.
 #![forbid(unsafe_code)]
 
+pub mod faulty_disk;
 pub mod memstore;
 
+pub use faulty_disk::{FaultyDisk, Loss};
 pub use memstore::MemStore;

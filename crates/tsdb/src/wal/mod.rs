@@ -27,6 +27,8 @@ mod record_buf;
 mod repair;
 mod segment;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use checkpoint::{CheckpointStats, checkpoint};
@@ -40,5 +42,5 @@ pub use segment::{
     Checkpoint, Segment, delete_checkpoints, delete_temp_checkpoints, last_checkpoint, segment_name, segments,
 };
 pub use storage::feed::Position;
-pub use tail::Tail;
+pub use tail::{Losses, Tail};
 pub use writer::{DEFAULT_SEGMENT_BYTES, Wal, WalError, WalKind, WalOptions};
