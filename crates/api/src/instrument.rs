@@ -16,7 +16,7 @@ pub(crate) struct HttpMetrics {
 /// Metrics of one handler.
 #[derive(Clone)]
 pub(crate) struct HandlerMetrics {
-    name: &'static str,
+    name: String,
     requests: Vector<Counter>,
     duration: Histogram,
     size: Histogram,
@@ -28,7 +28,7 @@ impl HttpMetrics {
             requests: registry.counter_vec(
                 "prometheus_http_requests_total",
                 "Counter of HTTP requests.",
-                &["handler", "code"],
+                &["code", "handler"],
             ),
             durations: registry.histogram_vec(
                 "prometheus_http_request_duration_seconds",
@@ -46,10 +46,10 @@ impl HttpMetrics {
     }
 
     /// Upstream shows every handler from the start, with no request yet.
-    pub(crate) fn handler(&self, name: &'static str) -> HandlerMetrics {
-        let _ = self.requests.with(&[name, "200"]);
+    pub(crate) fn handler(&self, name: &str) -> HandlerMetrics {
+        let _ = self.requests.with(&["200", name]);
         HandlerMetrics {
-            name,
+            name: name.to_owned(),
             requests: self.requests.clone(),
             duration: self.durations.with(&[name]),
             size: self.sizes.with(&[name]),
@@ -59,7 +59,7 @@ impl HttpMetrics {
 
 impl HandlerMetrics {
     pub(crate) fn observe(&self, since: Instant, response: &Response<Body>) {
-        self.requests.with(&[self.name, response.status().as_str()]).inc();
+        self.requests.with(&[response.status().as_str(), &self.name]).inc();
         self.duration.observe(since.elapsed().as_secs_f64());
         self.size.observe(response.body().size_hint().lower() as f64);
     }

@@ -1,6 +1,7 @@
 //! The list of routes and what stands around each handler: metrics, readiness, CORS, compression.
 
 use crate::error::ApiError;
+use crate::instrument::HandlerMetrics;
 use crate::json::Json;
 use crate::params::{Form, MAX_FORM_BYTES};
 use crate::state::{Api, Ready};
@@ -9,7 +10,6 @@ use crate::{health, home, lifecycle, own_metrics, v1};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request};
-use axum::routing::{MethodFilter, MethodRouter, on};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use std::collections::{BTreeMap, HashMap};
@@ -177,33 +177,33 @@ fn page_routes() -> Vec<Route> {
     routes
 }
 
+/// A route in service.
+struct Served {
+    route: Route,
+    metrics: HandlerMetrics,
+}
+
 /// All endpoints below the route prefix.
 pub fn router(api: &Arc<Api>) -> Router {
-    let mut paths = BTreeMap::<String, (MethodRouter, Vec<Method>)>::new();
+    let mut paths = BTreeMap::<String, Vec<Served>>::new();
     let prefix = api.options.route_prefix.trim_end_matches('/').to_owned();
     for (base, routes) in [("/api/v1", api_routes()), ("", page_routes())] {
         for route in routes {
-            let name: &'static str = match base {
-                "" => route.path,
-                // A few dozen names, made once for the life of the process.
-                _ => Box::leak(format!("{base}{}", route.path).into_boxed_str()),
-            };
+            let name = format!("{base}{}", route.path);
+            let metrics = api.http.handler(&name);
             let path = format!("{prefix}{name}").replace(":name", "{name}");
-            let (known, mut methods) = paths.remove(&path).unwrap_or_default();
-            methods.extend_from_slice(route.methods);
-            paths.insert(path, (known.merge(method_router(api, name, route)), methods));
+            paths.entry(path).or_default().push(Served { route, metrics });
         }
     }
     let mut router = Router::new();
-    for (path, (handlers, methods)) in paths {
-        let api = api.clone();
-        let other = move |request: Request| async move {
-            match *request.method() {
-                Method::OPTIONS => not_found(&api, request.method(), request.uri().path(), request.headers()),
-                _ => wrong_method(&methods),
-            }
+    for (path, served) in paths {
+        let (api, served) = (api.clone(), Arc::new(served));
+        // Methods are told apart here: axum would add HEAD to each GET, which upstream does not have.
+        let serve = move |path: Option<Path<HashMap<String, String>>>, request: Request| {
+            let name = path.and_then(|Path(mut parts)| parts.remove("name")).unwrap_or_default();
+            dispatch(api.clone(), served.clone(), name, request)
         };
-        router = router.route(&path, handlers.fallback(other));
+        router = router.route(&path, axum::routing::any(serve));
     }
     if !prefix.is_empty() {
         let to = api.options.route_prefix.clone();
@@ -215,22 +215,20 @@ pub fn router(api: &Arc<Api>) -> Router {
     })
 }
 
-fn method_router(api: &Arc<Api>, name: &'static str, route: Route) -> MethodRouter {
-    let filter = route.methods.iter().filter_map(|m| MethodFilter::try_from(m.clone()).ok());
-    let filter = filter.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET);
-    let metrics = api.http.handler(name);
-    let api = api.clone();
-    let route = Arc::new(route);
-    on(filter, move |path: Option<Path<HashMap<String, String>>>, request: Request| {
-        let (api, route, metrics) = (api.clone(), route.clone(), metrics.clone());
-        let name = path.and_then(|Path(mut parts)| parts.remove("name")).unwrap_or_default();
-        async move {
+async fn dispatch(api: Arc<Api>, served: Arc<Vec<Served>>, name: String, request: Request) -> Response<Body> {
+    let found = served.iter().find(|s| s.route.methods.contains(request.method()));
+    match found {
+        Some(Served { route, metrics }) => {
             let start = Instant::now();
-            let response = handle(api, &route, name, request).await;
+            let response = handle(api, route, name, request).await;
             metrics.observe(start, &response);
             response
         }
-    })
+        None if request.method() == Method::OPTIONS => {
+            not_found(&api, request.method(), request.uri().path(), request.headers())
+        }
+        None => wrong_method(served.iter().flat_map(|s| s.route.methods)),
+    }
 }
 
 async fn handle(api: Arc<Api>, route: &Route, name: String, request: Request) -> Response<Body> {
@@ -306,8 +304,8 @@ pub(crate) fn not_ready(api: &Api) -> Response<Body> {
 }
 
 /// 405 with the methods that would do.
-fn wrong_method(methods: &[Method]) -> Response<Body> {
-    let mut names: Vec<&str> = methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
+fn wrong_method<'a>(methods: impl Iterator<Item = &'a Method>) -> Response<Body> {
+    let mut names: Vec<&str> = methods.map(Method::as_str).chain(["OPTIONS"]).collect();
     names.sort_unstable();
     let mut response = go_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     if let Ok(allow) = HeaderValue::from_str(&names.join(", ")) {

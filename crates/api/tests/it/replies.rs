@@ -1,0 +1,116 @@
+//! Answers of the JSON API.
+
+use crate::door::Door;
+use axum::body::Body;
+use http::Request;
+
+const CASES: &[(&str, &str)] = &[
+    (
+        "/api/v1/query?query=up&time=20",
+        r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","instance":"a","job":"x"},"value":[20,"2"]},{"metric":{"__name__":"up","instance":"b\"","job":"x"},"value":[20,"1.5"]}]}"#,
+    ),
+    (
+        "/api/v1/query?query=sum(up)&time=20.5",
+        r#"{"resultType":"vector","result":[{"metric":{},"value":[20.500,"3.5"]}]}"#,
+    ),
+    ("/api/v1/query?query=1%2B1&time=1", r#"{"resultType":"scalar","result":[1,"2"]}"#),
+    ("/api/v1/query?query=%22a<b%22&time=1", r#"{"resultType":"string","result":[1,"a\u003cb"]}"#),
+    ("/api/v1/query?query=nope&time=1", r#"{"resultType":"vector","result":[]}"#),
+    (
+        "/api/v1/query?query=up%7Binstance=%22a%22%7D[1m]&time=20",
+        r#"{"resultType":"matrix","result":[{"metric":{"__name__":"up","instance":"a","job":"x"},"values":[[10,"1"],[20,"2"]]}]}"#,
+    ),
+    (
+        "/api/v1/query_range?query=up%7Binstance=%22a%22%7D&start=0&end=30&step=10",
+        r#"{"resultType":"matrix","result":[{"metric":{"__name__":"up","instance":"a","job":"x"},"values":[[10,"1"],[20,"2"],[30,"2"]]}]}"#,
+    ),
+    ("/api/v1/labels", r#"["__name__","instance","job"]"#),
+    ("/api/v1/label/job/values", r#"["x"]"#),
+    ("/api/v1/label/U__j_6f_b/values", r#"["x"]"#),
+    ("/api/v1/label/nope/values", "[]"),
+    (
+        "/api/v1/series?match[]=up%7Binstance=%22a%22%7D&match[]=up%7Bjob=%22x%22,instance=%22a%22%7D",
+        r#"[{"__name__":"up","instance":"a","job":"x"}]"#,
+    ),
+    ("/api/v1/format_query?query=sum(up)by(job)", r#""sum by (job) (up)""#),
+    (
+        "/api/v1/query_exemplars?query=up",
+        r#"[{"seriesLabels":{"__name__":"up"},"exemplars":[{"labels":{"trace_id":"<x>"},"value":"1.5","timestamp":1.500}]}]"#,
+    ),
+    ("/api/v1/query_exemplars?query=down", "[]"),
+    ("/api/v1/alerts", r#"{"alerts":[]}"#),
+    ("/api/v1/rules", r#"{"groups":[]}"#),
+    ("/api/v1/alertmanagers", r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#),
+    ("/api/v1/features", r#"{"promql_operators":{">=":true}}"#),
+    ("/api/v1/status/flags", r#"{"config.file":"a\u0026b"}"#),
+    ("/api/v1/status/walreplay", r#"{"min":0,"max":0,"current":0}"#),
+    (
+        "/api/v1/status/tsdb?limit=3",
+        r#"{"headStats":{"numSeries":2,"numLabelPairs":0,"chunkCount":0,"minTime":0,"maxTime":0},"seriesCountByMetricName":[],"labelValueCountByLabelName":[{"name":"__name__","value":3}],"memoryInBytesByLabelName":[],"seriesCountByLabelValuePair":[]}"#,
+    ),
+    ("/api/v1/status/tsdb/blocks", r#"{"blocks":[{"ulid":"a b"}]}"#),
+    (
+        "/api/v1/targets?state=active",
+        r#"{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":null}"#,
+    ),
+    ("/api/v1/scrape_pools", r#"{"scrapePools":[]}"#),
+    ("/api/v1/metadata", "{}"),
+];
+
+#[tokio::test]
+async fn data() {
+    let door = Door::open();
+    for (path, data) in CASES {
+        let want = format!(r#"{{"status":"success","data":{data}}}"#);
+        Door::check(&door.get(path).await, 200, &want, path);
+    }
+}
+
+#[tokio::test]
+async fn limits_warn() {
+    let door = Door::open();
+    for (path, data) in [
+        ("/api/v1/labels?limit=1", r#"["__name__"]"#),
+        ("/api/v1/series?match[]=up&limit=1", r#"[{"__name__":"up","instance":"a","job":"x"}]"#),
+        (
+            "/api/v1/query?query=up&time=20&limit=1",
+            r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","instance":"a","job":"x"},"value":[20,"2"]}]}"#,
+        ),
+    ] {
+        let want =
+            format!(r#"{{"status":"success","data":{data},"warnings":["results truncated due to limit"]}}"#);
+        Door::check(&door.get(path).await, 200, &want, path);
+    }
+    assert_eq!(door.get("/api/v1/query_exemplars?query=1").await.status, 204);
+}
+
+#[tokio::test]
+async fn forms_compression_and_cors() {
+    let door = Door::open();
+    let request = |query: &'static str| {
+        Request::post("/api/v1/query?query=down&time=20")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept-encoding", "br, gzip")
+            .header("origin", "http://x")
+            .body(Body::from(query))
+            .expect("request")
+    };
+    let answer = door.send(request("query=sum%28up%29")).await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
+    assert_eq!(answer.header("access-control-allow-origin"), "http://x");
+    let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+    assert_eq!(vary, ["Accept-Encoding", "Origin"]);
+    assert!(answer.body.starts_with('\u{1f}'));
+}
+
+#[tokio::test]
+async fn statistics_on_request() {
+    let door = Door::open();
+    let answer = door.get("/api/v1/query?query=up&time=20&stats=x").await;
+    assert!(
+        answer.body.contains(r#""samples":{"totalQueryableSamples":2,"samplesRead":2,"peakSamples":2}}"#)
+    );
+    assert!(answer.body.ends_with(
+        r#""warnings":["value \"x\" for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""]}"#
+    ), "{}", answer.body);
+}
