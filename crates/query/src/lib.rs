@@ -7,12 +7,18 @@
 //! plan hands its series one at a time to its parent, each as a [`Column`] over all steps.
 #![forbid(unsafe_code)]
 
+mod annotation;
 mod budget;
 mod cancel;
 mod column;
+mod date;
 mod engine;
 mod error;
+mod eval;
+mod numeric;
 mod options;
+mod plan;
+mod quantile;
 mod stats;
 mod value;
 
@@ -20,6 +26,7 @@ pub use cancel::Cancel;
 pub use column::{Column, SampleValue};
 pub use engine::Engine;
 pub use error::QueryError;
+pub use numeric::almost_equal;
 pub use options::{EngineOptions, QueryOpts, SubqueryStepFn};
 pub use stats::{QueryStats, SampleStats, Timings};
 pub use value::{MatrixSeries, Points, QueryResult, Value, VectorSample};

@@ -1,0 +1,63 @@
+//! `absent` and `absent_over_time`: a series where there is none.
+
+use super::{Eval, Grid, Out, Sink};
+use crate::QueryError;
+use crate::column::Column;
+use crate::plan::Node;
+use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+
+/// The labels that a selector pins down by equality, each named once.
+pub(super) fn labels_of(node: &Node) -> Labels {
+    let Some(selector) = node.selector() else { return Labels::empty() };
+    let mut builder = LabelsBuilder::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for m in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
+        if m.op == MatchOp::Equal && !seen.contains(&m.name.as_str()) {
+            builder.set(&m.name, &m.value);
+            seen.push(&m.name);
+        } else {
+            builder.remove(&m.name);
+        }
+    }
+    builder.finish()
+}
+
+/// Collects which steps have a sample.
+#[derive(Debug)]
+pub(super) struct Presence(Vec<u64>);
+
+impl Presence {
+    pub(super) fn new(steps: usize) -> Self {
+        Presence(vec![0; steps.div_ceil(64)])
+    }
+
+    pub(super) fn add(&mut self, column: &Column) {
+        for (all, one) in self.0.iter_mut().zip(column.any_bits()) {
+            *all |= one;
+        }
+    }
+
+    /// 1 at each step without a sample.
+    pub(super) fn absent(&self, steps: usize) -> Column {
+        let mut column = Column::new(steps);
+        for step in 0..steps {
+            if self.0[step / 64] >> (step % 64) & 1 == 0 {
+                column.set(step, 1.0);
+            }
+        }
+        column
+    }
+}
+
+impl Eval<'_> {
+    pub(super) fn absent(&mut self, arg: &Node, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
+        let mut presence = Presence::new(grid.steps);
+        self.vector(arg, grid, &mut |ev, out| {
+            presence.add(&out.column);
+            ev.recycle(out.column);
+            Ok(())
+        })?;
+        let column = presence.absent(grid.steps);
+        sink(self, Out { labels: labels_of(arg.unwrapped()), drop_name: false, column })
+    }
+}

@@ -1,0 +1,252 @@
+//! Operators between two instant vectors: one-to-one, many-to-one and one-to-many, with fill values.
+
+use super::binary::{bytes_of, projection};
+use super::element::{Element, columns};
+use super::key::{Groups, Projection};
+use super::{Collector, Eval, Grid, Out, Sink, drop_metadata};
+use crate::QueryError;
+use crate::column::{BitIter, Column};
+use crate::plan::BinaryNode;
+use hashbrown::HashMap;
+use model::Labels;
+use promql::{BinaryOp, Cardinality, Span, VectorMatching};
+
+const MANY_TO_ONE: &str =
+    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+const NOT_UNIQUE: &str = "multiple matches for labels: grouping labels must ensure unique matches";
+
+/// One operation with everything that its pairs of series share.
+struct Match<'a> {
+    b: &'a BinaryNode,
+    matching: &'a VectorMatching,
+    span: Span,
+    grid: Grid,
+    projection: Projection,
+    /// The sides are exchanged: the left one is the "one" side.
+    swapped: bool,
+    /// Steps already matched, by group (one-to-one) or by group and result (otherwise).
+    matched: Vec<Vec<u64>>,
+    matched_results: HashMap<(usize, Labels), Vec<u64>>,
+    collector: Collector,
+}
+
+impl Eval<'_> {
+    pub(super) fn match_vectors(
+        &mut self,
+        b: &BinaryNode,
+        matching: &VectorMatching,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let lhs = self.list(&b.lhs, grid)?;
+        let rhs = self.list(&b.rhs, grid)?;
+        let bytes = bytes_of(&lhs) + bytes_of(&rhs);
+        let swapped = matching.card == Cardinality::OneToMany;
+        // Many-to-one is the shape of the rest: `many` finds its partner in `one`.
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let (many_fill, one_fill) = if swapped {
+            (matching.fill_right, matching.fill_left)
+        } else {
+            (matching.fill_left, matching.fill_right)
+        };
+        let mut groups = Groups::new(projection(matching));
+        let mut ones: Vec<Vec<usize>> = Vec::new();
+        for (i, out) in one.iter().enumerate() {
+            let (number, new) = groups.of(&out.labels);
+            if new {
+                ones.push(Vec::new());
+            }
+            ones[number].push(i);
+        }
+        let active = active_steps(&many, &one, matching, grid);
+        check_unique(&one, &ones, &active, matching, swapped)?;
+        let mut m = Match {
+            b,
+            matching,
+            span,
+            grid,
+            projection: projection(matching),
+            swapped,
+            matched: vec![vec![0; grid.steps.div_ceil(64)]; groups.len()],
+            matched_results: HashMap::new(),
+            collector: Collector::for_steps(grid, self.delayed()),
+        };
+        for out in &many {
+            self.watch.check(grid.steps)?;
+            let group = groups.find(&out.labels);
+            let partners = group.map_or(&[][..], |g| &ones[g][..]);
+            // Steps of this series that no partner has.
+            let mut alone: Vec<u64> = out.column.any_bits().to_vec();
+            for &i in partners {
+                let bits = one[i].column.any_bits();
+                alone.iter_mut().zip(&bits).for_each(|(a, b)| *a &= !b);
+                m.pair(self, group, &out.labels, &out.column, &one[i].labels, &one[i].column, &active)?;
+            }
+            if let Some(fill) = one_fill
+                && alone.iter().any(|w| *w != 0)
+            {
+                let group = group.unwrap_or_else(|| {
+                    let (number, _) = groups.of(&out.labels);
+                    ones.push(Vec::new());
+                    m.matched.push(vec![0; grid.steps.div_ceil(64)]);
+                    number
+                });
+                let labels = m.projection.labels(&out.labels);
+                let column = Column::constant(grid.steps, fill);
+                m.pair(self, Some(group), &out.labels, &out.column, &labels, &column, &alone)?;
+            }
+        }
+        if let Some(fill) = many_fill {
+            for out in &one {
+                let Some(group) = groups.find(&out.labels) else { continue };
+                let mut alone: Vec<u64> = out.column.any_bits().to_vec();
+                alone.iter_mut().zip(&m.matched[group]).for_each(|(a, done)| *a &= !done);
+                if alone.iter().all(|w| *w == 0) {
+                    continue;
+                }
+                let labels = m.projection.labels(&out.labels);
+                let column = Column::constant(grid.steps, fill);
+                m.pair(self, Some(group), &labels, &column, &out.labels, &out.column, &alone)?;
+            }
+        }
+        self.budget.let_go(bytes);
+        m.collector.flush(self, sink)
+    }
+}
+
+/// Steps at which there is anything to match: both sides have series, or a fill value stands in.
+fn active_steps(many: &[Out], one: &[Out], matching: &VectorMatching, grid: Grid) -> Vec<u64> {
+    let bits = |list: &[Out]| {
+        let mut all = vec![0u64; grid.steps.div_ceil(64)];
+        for out in list {
+            all.iter_mut().zip(out.column.any_bits()).for_each(|(all, one)| *all |= one);
+        }
+        all
+    };
+    let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+    bits(many).iter().zip(bits(one)).map(|(a, b)| if fills { a | b } else { a & b }).collect()
+}
+
+/// The "one" side must have one series of a group at a time.
+fn check_unique(
+    one: &[Out],
+    ones: &[Vec<usize>],
+    active: &[u64],
+    matching: &VectorMatching,
+    swapped: bool,
+) -> Result<(), QueryError> {
+    for group in ones.iter().filter(|g| g.len() > 1) {
+        for (at, &i) in group.iter().enumerate() {
+            for &j in &group[..at] {
+                let (a, b) = (one[i].column.any_bits(), one[j].column.any_bits());
+                if a.iter().zip(&b).zip(active).all(|((a, b), m)| a & b & m == 0) {
+                    continue;
+                }
+                let side = if swapped { "left" } else { "right" };
+                let matched = projection(matching).labels(&one[i].labels);
+                let (mut x, mut y) = (one[i].labels.to_string(), one[j].labels.to_string());
+                if x > y {
+                    std::mem::swap(&mut x, &mut y);
+                }
+                return Err(QueryError::exec(format!(
+                    "found duplicate series for the match group {matched} on the {side} hand-side of the operation: [{x}, {y}];many-to-many matching not allowed: matching labels must be unique on one side"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Match<'_> {
+    /// Applies the operator to a pair of series at the steps of `mask`.
+    #[allow(clippy::too_many_arguments)]
+    fn pair(
+        &mut self,
+        ev: &mut Eval<'_>,
+        group: Option<usize>,
+        many_labels: &Labels,
+        many: &Column,
+        one_labels: &Labels,
+        one: &Column,
+        mask: &[u64],
+    ) -> Result<(), QueryError> {
+        let Some(group) = group else { return Ok(()) };
+        let (l, r) = if self.swapped { (one, many) } else { (many, one) };
+        let mut column = ev.column(self.grid.steps);
+        let trims = matches!(self.b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        let matched = if trims || l.has_hists() || r.has_hists() {
+            self.elements(ev, l, r, mask, &mut column)
+        } else {
+            columns(self.b.op, l, r, mask, self.b.return_bool, &mut column)
+        };
+        if matched.iter().all(|w| *w == 0) {
+            ev.recycle(column);
+            return Ok(());
+        }
+        let labels = self.result_labels(many_labels, one_labels, ev.delayed());
+        if self.matching.card == Cardinality::OneToOne {
+            take(&mut self.matched[group], &matched, MANY_TO_ONE)?;
+        } else {
+            let known =
+                self.matched_results.entry((group, labels.clone())).or_insert_with(|| vec![0; matched.len()]);
+            take(known, &matched, NOT_UNIQUE)?;
+            self.matched[group].iter_mut().zip(&matched).for_each(|(all, one)| *all |= one);
+        }
+        self.collector.add(Out { labels, drop_name: self.b.return_bool, column })
+    }
+
+    /// The slow way: slots may hold histograms.
+    fn elements(
+        &self,
+        ev: &mut Eval<'_>,
+        l: &Column,
+        r: &Column,
+        mask: &[u64],
+        out: &mut Column,
+    ) -> Vec<u64> {
+        let both: Vec<u64> =
+            l.any_bits().iter().zip(&r.any_bits()).zip(mask).map(|((l, r), m)| l & r & m).collect();
+        let mut matched = vec![0; both.len()];
+        for step in BitIter::new(&both) {
+            let (Some(l), Some(r)) = (Element::at(l, step), Element::at(r, step)) else { continue };
+            let Some((value, keep)) = ev.element(self.b.op, &l, &r, self.span) else { continue };
+            matched[step / 64] |= 1 << (step % 64);
+            if self.b.return_bool {
+                out.set(step, f64::from(u8::from(keep)));
+            } else if keep {
+                value.put(out, step);
+            }
+        }
+        matched
+    }
+
+    fn result_labels(&self, many: &Labels, one: &Labels, delayed: bool) -> Labels {
+        let op = self.b.op;
+        let trims = matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        let changes = !op.is_comparison() && !trims;
+        let mut labels =
+            if changes || (self.b.return_bool && !delayed) { drop_metadata(many) } else { many.clone() };
+        let names = &self.matching.labels;
+        if self.matching.card == Cardinality::OneToOne {
+            labels = labels.without(|n| names.iter().any(|x| x == n) != self.matching.on);
+        }
+        if !self.matching.include.is_empty() {
+            let mut builder = labels.builder();
+            for name in &self.matching.include {
+                builder.set(name, one.value(name));
+            }
+            labels = builder.finish();
+        }
+        labels
+    }
+}
+
+/// Marks steps as matched; fails when one is already.
+fn take(known: &mut [u64], new: &[u64], error: &str) -> Result<(), QueryError> {
+    if known.iter().zip(new).any(|(k, n)| k & n != 0) {
+        return Err(QueryError::exec(error));
+    }
+    known.iter_mut().zip(new).for_each(|(k, n)| *k |= n);
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! Evaluation: each node of the plan hands its series, one at a time, to its parent.
+//!
+//! Room: `query`. A node is evaluated over a [`Grid`] of steps. Vectors flow through a [`Sink`]: a call per
+//! series with labels and a column over all steps. Nodes that need several series together (matching,
+//! quantiles, sorting) collect first; the others keep nothing.
+
+mod absent;
+mod aggregate;
+mod aggregate_k;
+mod binary;
+mod call;
+mod collect;
+mod element;
+mod hist_range;
+mod histogram;
+mod info;
+mod key;
+mod label;
+mod matching;
+mod math;
+mod native;
+mod over_time;
+mod range;
+mod rate;
+mod selector;
+mod sort;
+mod window;
+
+use crate::annotation::Annotations;
+use crate::budget::Budget;
+use crate::cancel::Watch;
+use crate::column::Column;
+use crate::plan::{Fetch, Node, Op};
+use crate::{EngineOptions, QueryError};
+use model::Labels;
+use promql::ValueType;
+use std::sync::Arc;
+use storage::{Querier, SelectHints, Series};
+
+pub(crate) use collect::{Collector, SAME_LABELS, drop_metadata};
+pub(crate) use window::RangeBuf;
+
+/// Evaluation times: `start`, `start + step`, … (`steps` of them), ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) start: i64,
+    pub(crate) step: i64,
+    pub(crate) steps: usize,
+}
+
+impl Grid {
+    /// All steps from `start` to at most `end`; none when `end` comes before `start`.
+    pub(crate) fn new(start: i64, end: i64, step: i64) -> Self {
+        let step = step.max(1);
+        let steps = if end < start { 0 } else { (end.saturating_sub(start) / step) as usize + 1 };
+        Grid { start, step, steps }
+    }
+
+    /// Only `t`.
+    pub(crate) fn single(t: i64) -> Self {
+        Grid { start: t, step: 1, steps: 1 }
+    }
+
+    pub(crate) fn time(self, step: usize) -> i64 {
+        self.start + step as i64 * self.step
+    }
+
+    /// The last step.
+    pub(crate) fn last(self) -> i64 {
+        self.start.saturating_add((self.steps.max(1) as i64 - 1).saturating_mul(self.step))
+    }
+
+    /// An instant evaluation: order of series is kept and series are not merged.
+    pub(crate) fn is_single(self) -> bool {
+        self.steps == 1
+    }
+}
+
+/// A series of an instant vector, over all steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Out {
+    pub(crate) labels: Labels,
+    /// The metric name is to be dropped at the end (delayed name removal).
+    pub(crate) drop_name: bool,
+    pub(crate) column: Column,
+}
+
+/// Takes the series of a vector one after the other.
+pub(crate) type Sink<'s> = dyn FnMut(&mut Eval<'_>, Out) -> Result<(), QueryError> + 's;
+
+/// Sample counts of one evaluation; subqueries and invariant parts have their own.
+#[derive(Debug, Default)]
+pub(crate) struct Frame {
+    pub(crate) total: i64,
+    pub(crate) read: i64,
+    /// Totals and reads per step, when wanted.
+    pub(crate) per_step: Option<(Vec<i64>, Vec<i64>)>,
+}
+
+impl Frame {
+    pub(crate) fn tracking(steps: usize) -> Self {
+        Frame { total: 0, read: 0, per_step: Some((vec![0; steps], vec![0; steps])) }
+    }
+
+    pub(crate) fn add(&mut self, step: usize, total: i64, read: i64) {
+        self.total += total;
+        self.read += read;
+        if let Some((totals, reads)) = &mut self.per_step {
+            totals[step] += total;
+            reads[step] += read;
+        }
+    }
+
+    /// One loaded and read sample for each sample of the column.
+    fn add_column(&mut self, column: &Column) {
+        if self.per_step.is_none() {
+            let n = column.samples() as i64;
+            self.total += n;
+            self.read += n;
+            return;
+        }
+        for (step, _) in column.floats() {
+            self.add(step, 1, 1);
+        }
+        for (step, h) in column.hists() {
+            let n = crate::budget::histogram_samples(h) as i64;
+            self.add(*step as usize, n, n);
+        }
+    }
+}
+
+/// Series of one fetch, shared by all selectors that use them.
+type Fetched = Arc<Vec<Arc<dyn Series>>>;
+
+/// Everything that one running query has in hand.
+pub(crate) struct Eval<'q> {
+    pub(crate) options: &'q EngineOptions,
+    pub(crate) lookback: i64,
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) fetches: &'q [Fetch],
+    fetched: Vec<Option<Fetched>>,
+    pub(crate) notes: Annotations,
+    pub(crate) store_warnings: Vec<String>,
+    pub(crate) frame: Frame,
+    /// Frames of the callers.
+    frames: Vec<Frame>,
+    pub(crate) budget: Budget,
+    pub(crate) watch: Watch,
+    /// Samples that finished children of the running node hold.
+    children: usize,
+    spare: Vec<Column>,
+}
+
+impl<'q> Eval<'q> {
+    pub(crate) fn new(
+        options: &'q EngineOptions,
+        lookback: i64,
+        querier: Arc<dyn Querier>,
+        fetches: &'q [Fetch],
+        frame: Frame,
+        watch: Watch,
+    ) -> Self {
+        Eval {
+            options,
+            lookback,
+            querier,
+            fetches,
+            fetched: fetches.iter().map(|_| None).collect(),
+            notes: Annotations::default(),
+            store_warnings: Vec::new(),
+            frame,
+            frames: Vec::new(),
+            budget: Budget::new(options.max_samples, options.memory_budget_bytes),
+            watch,
+            children: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Whether names are dropped only at the end.
+    pub(crate) fn delayed(&self) -> bool {
+        self.options.delayed_name_removal
+    }
+
+    /// Evaluates an instant vector into `sink`.
+    pub(crate) fn vector(&mut self, node: &Node, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
+        if grid.steps == 0 {
+            return Ok(());
+        }
+        self.check_grid(grid)?;
+        let before = std::mem::take(&mut self.children);
+        let mut emitted = 0;
+        self.vector_node(node, grid, &mut |ev: &mut Eval<'_>, out: Out| {
+            if out.column.is_empty() {
+                ev.recycle(out.column);
+                return Ok(());
+            }
+            let samples = out.column.samples();
+            emitted += samples;
+            ev.budget.add(samples)?;
+            ev.watch.check(samples)?;
+            sink(ev, out)
+        })?;
+        let children = std::mem::replace(&mut self.children, before + emitted);
+        self.budget.release(children);
+        Ok(())
+    }
+
+    /// A grid that could never be filled is refused before columns are made for it.
+    fn check_grid(&mut self, grid: Grid) -> Result<(), QueryError> {
+        let limit = if self.options.max_samples == 0 { usize::MAX } else { self.options.max_samples };
+        if grid.steps > limit.min(1 << 31) {
+            return Err(QueryError::TooManySamples);
+        }
+        self.watch.look()
+    }
+
+    fn vector_node(&mut self, node: &Node, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
+        match &node.op {
+            Op::Instant(selector) => self.instant(selector, node.span, grid, sink),
+            Op::Invariant(child) => self.invariant(child, grid, sink),
+            Op::Negate(child) => self.negate(child, grid, sink),
+            Op::Binary(b) => self.binary(b, node.span, grid, sink),
+            Op::Aggregate(a) => self.aggregate(a, node.span, grid, sink),
+            Op::Call(c) => self.call(c, node.span, grid, sink),
+            Op::Number(_) | Op::Text(_) | Op::Window(_) | Op::Subquery(_) => {
+                Err(QueryError::exec(format!("expected an instant vector, got a {}", node.ty.documented())))
+            }
+        }
+    }
+
+    /// Evaluates a vector completely.
+    pub(crate) fn list(&mut self, node: &Node, grid: Grid) -> Result<Vec<Out>, QueryError> {
+        let mut list = Vec::new();
+        self.vector(node, grid, &mut |ev, out| {
+            ev.budget.hold(out.column.bytes())?;
+            list.push(out);
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// Gives back what [`Eval::list`] held.
+    pub(crate) fn drop_list(&mut self, list: Vec<Out>) {
+        let bytes = list.iter().map(|out| out.column.bytes()).sum();
+        self.budget.let_go(bytes);
+    }
+
+    /// Evaluates a scalar: one value per step.
+    pub(crate) fn scalar(&mut self, node: &Node, grid: Grid) -> Result<Vec<f64>, QueryError> {
+        if grid.steps == 0 {
+            return Ok(Vec::new());
+        }
+        self.check_grid(grid)?;
+        let before = std::mem::take(&mut self.children);
+        let values = self.scalar_node(node, grid)?;
+        self.budget.add(values.len())?;
+        let children = std::mem::replace(&mut self.children, before + values.len());
+        self.budget.release(children);
+        Ok(values)
+    }
+
+    fn scalar_node(&mut self, node: &Node, grid: Grid) -> Result<Vec<f64>, QueryError> {
+        match &node.op {
+            Op::Number(v) => Ok(vec![*v; grid.steps]),
+            Op::Invariant(child) => {
+                self.enter(Frame::default());
+                let value = self.scalar(child, Grid::single(grid.start));
+                let frame = self.leave();
+                let value = value?;
+                self.spread_frame(&frame, grid);
+                Ok(vec![value.first().copied().unwrap_or(f64::NAN); grid.steps])
+            }
+            Op::Negate(child) => {
+                let mut values = self.scalar(child, grid)?;
+                values.iter_mut().for_each(|v| *v = -*v);
+                Ok(values)
+            }
+            Op::Binary(b) => self.scalar_binary(b, grid),
+            Op::Call(c) => self.scalar_call(c, grid),
+            _ => Err(QueryError::exec(format!("expected a scalar, got a {}", node.ty.documented()))),
+        }
+    }
+
+    /// From here on samples count in `frame`.
+    pub(crate) fn enter(&mut self, frame: Frame) {
+        let outer = std::mem::replace(&mut self.frame, frame);
+        self.frames.push(outer);
+    }
+
+    /// Ends what [`Eval::enter`] began and gives its counts.
+    pub(crate) fn leave(&mut self) -> Frame {
+        let outer = self.frames.pop().unwrap_or_default();
+        std::mem::replace(&mut self.frame, outer)
+    }
+
+    /// Runs `f`, which belongs to the caller, while a frame of our own is open.
+    pub(crate) fn outside<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let own = self.leave();
+        let result = f(self);
+        self.enter(own);
+        result
+    }
+
+    /// What was loaded once counts at each step, what was read only at the first.
+    fn spread_frame(&mut self, inner: &Frame, grid: Grid) {
+        match &mut self.frame.per_step {
+            None => self.frame.total += inner.total * grid.steps as i64,
+            Some(_) => (0..grid.steps).for_each(|step| self.frame.add(step, inner.total, 0)),
+        }
+        self.frame.add(0, 0, inner.read);
+    }
+
+    fn invariant(&mut self, child: &Node, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
+        if child.ty == ValueType::Scalar {
+            return Err(QueryError::exec("expected an instant vector, got a scalar"));
+        }
+        let single = Grid::single(grid.start);
+        self.enter(Frame::default());
+        let run = self.vector(child, single, &mut |ev, out| {
+            if grid.is_single() {
+                return ev.outside(|ev| sink(ev, out));
+            }
+            let column = match (out.column.float(0), out.column.hist(0)) {
+                (Some(v), _) => Column::constant(grid.steps, v),
+                (None, Some(h)) => {
+                    let mut column = ev.column(grid.steps);
+                    (0..grid.steps).for_each(|step| column.push_hist(step, h.clone()));
+                    column
+                }
+                (None, None) => return Ok(()),
+            };
+            ev.outside(|ev| sink(ev, Out { column, ..out }))
+        });
+        let frame = self.leave();
+        run?;
+        self.spread_frame(&frame, grid);
+        Ok(())
+    }
+
+    /// An empty column, reused if one is at hand.
+    pub(crate) fn column(&mut self, steps: usize) -> Column {
+        match self.spare.pop() {
+            Some(mut column) => {
+                column.reset(steps);
+                column
+            }
+            None => Column::new(steps),
+        }
+    }
+
+    /// Takes back a column that is not needed any more.
+    pub(crate) fn recycle(&mut self, column: Column) {
+        if self.spare.len() < 8 && column.steps() > 1 {
+            self.spare.push(column);
+        }
+    }
+
+    /// Series of a fetch; selected when first asked for.
+    pub(crate) fn series(&mut self, fetch: usize) -> Result<Fetched, QueryError> {
+        if let Some(known) = &self.fetched[fetch] {
+            return Ok(known.clone());
+        }
+        let wanted = &self.fetches[fetch];
+        let hints = SelectHints {
+            range: Some(wanted.range),
+            step: 0,
+            func: wanted.func.clone(),
+            limit: 0,
+            sorted: false,
+        };
+        let list = Arc::new(self.select(&wanted.matchers, &hints)?);
+        self.fetched[fetch] = Some(list.clone());
+        Ok(list)
+    }
+
+    /// Selects series from the store.
+    pub(crate) fn select(
+        &mut self,
+        matchers: &[model::Matcher],
+        hints: &SelectHints,
+    ) -> Result<Vec<Arc<dyn Series>>, QueryError> {
+        let mut set = self.querier.select(matchers, hints)?;
+        let mut list = Vec::new();
+        while let Some(series) = set.next()? {
+            self.watch.check(64)?;
+            list.push(series);
+        }
+        self.store_warnings.extend(set.warnings());
+        Ok(list)
+    }
+}

@@ -1,0 +1,156 @@
+//! Instant selectors: the newest sample of each series at each step.
+
+use super::{Eval, Grid, Out, Sink};
+use crate::QueryError;
+use crate::column::Column;
+use crate::plan::Selector;
+use model::{METRIC_NAME, TimeRange, is_stale_nan};
+use promql::Span;
+use storage::SampleBuf;
+
+impl Eval<'_> {
+    pub(super) fn instant(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        if selector.smoothed {
+            return self.smoothed(selector, span, grid, sink);
+        }
+        self.newest(selector, grid, sink, |buf, at, step, column| put(buf, at, step, column))
+    }
+
+    /// `timestamp(x)` and `start_timestamp(x)`: seconds of the newest sample, or of its start.
+    pub(super) fn sample_times(
+        &mut self,
+        selector: &Selector,
+        grid: Grid,
+        of_start: bool,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        self.newest(selector, grid, sink, |buf, at, step, column| {
+            let stale = match histogram_at(buf, at) {
+                Some(h) => is_stale_nan(h.sum),
+                None => is_stale_nan(buf.floats[at]),
+            };
+            if !stale {
+                let t = if of_start { buf.starts.get(at).copied().unwrap_or(0) } else { buf.times[at] };
+                column.set(step, t as f64 / 1000.0);
+            }
+        })
+    }
+
+    /// Calls `put` with the index of the newest sample within the look-back, for each step that has one.
+    fn newest(
+        &mut self,
+        selector: &Selector,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+        put: impl Fn(&SampleBuf, usize, usize, &mut Column),
+    ) -> Result<(), QueryError> {
+        let series = self.series(selector.fetch)?;
+        let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
+        let range = TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last);
+        let mut buf = SampleBuf::default();
+        for series in series.iter() {
+            buf.clear();
+            series.read(range, &mut buf)?;
+            self.watch.check(buf.len() + 16)?;
+            if buf.is_empty() {
+                continue;
+            }
+            let mut column = self.column(grid.steps);
+            let mut next = 0;
+            for step in 0..grid.steps {
+                let reference = selector.reference(grid.time(step));
+                while next < buf.times.len() && buf.times[next] <= reference {
+                    next += 1;
+                }
+                if next > 0 && buf.times[next - 1] > reference.saturating_sub(self.lookback) {
+                    put(&buf, next - 1, step, &mut column);
+                }
+            }
+            self.frame.add_column(&column);
+            sink(self, Out { labels: series.labels().clone(), drop_name: false, column })?;
+        }
+        Ok(())
+    }
+
+    /// `x smoothed`: interpolated between the samples around each step.
+    fn smoothed(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let series = self.series(selector.fetch)?;
+        let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
+        let lookback = self.lookback;
+        let range = TimeRange::new(first.saturating_sub(lookback) + 1, last.saturating_add(lookback));
+        let (mut buf, mut samples) = (SampleBuf::default(), super::RangeBuf::default());
+        for series in series.iter() {
+            buf.clear();
+            series.read(range, &mut buf)?;
+            self.watch.check(buf.len() + 16)?;
+            samples.fill(&mut buf, false);
+            let mut column = self.column(grid.steps);
+            let labels = series.labels();
+            for step in 0..grid.steps {
+                let t = selector.reference(grid.time(step));
+                let window = |times: &[i64]| {
+                    let lo = times.partition_point(|x| *x <= t - lookback);
+                    (lo, times.partition_point(|x| *x <= t + lookback))
+                };
+                let ((lo, hi), (hlo, hhi)) = (window(&samples.t), window(&samples.ht));
+                if lo < hi && hlo < hhi {
+                    self.notes.mixed_floats_histograms(span, labels.value(METRIC_NAME));
+                } else if hlo < hhi {
+                    self.smooth_histogram(&samples, (hlo, hhi), t, step, span, labels, &mut column);
+                } else if lo < hi {
+                    let (times, values) = (&samples.t[lo..hi], &samples.f[lo..hi]);
+                    let i = times.partition_point(|x| *x < t);
+                    if i < times.len() && times[i] == t {
+                        column.set(step, values[i]);
+                    } else if i > 0 && i < times.len() {
+                        let v = super::rate::interpolate(
+                            (times[i - 1], values[i - 1]),
+                            (times[i], values[i]),
+                            t,
+                            false,
+                        );
+                        column.set(step, v);
+                    } else if i > 0 {
+                        column.set(step, values[i - 1]);
+                    }
+                }
+            }
+            sink(self, Out { labels: labels.clone(), drop_name: false, column })?;
+        }
+        Ok(())
+    }
+}
+
+/// Stores sample `at` in the step's slot, unless it is a stale marker.
+fn put(buf: &SampleBuf, at: usize, step: usize, column: &mut Column) {
+    match histogram_at(buf, at) {
+        Some(h) if !is_stale_nan(h.sum) => column.push_hist(step, h.clone()),
+        Some(_) => {}
+        None => {
+            let v = buf.floats[at];
+            if !is_stale_nan(v) {
+                column.set(step, v);
+            }
+        }
+    }
+}
+
+fn histogram_at(buf: &SampleBuf, at: usize) -> Option<&std::sync::Arc<model::FloatHistogram>> {
+    if buf.histograms.is_empty() {
+        return None;
+    }
+    let found = buf.histograms.binary_search_by_key(&(at as u32), |(i, _)| *i).ok()?;
+    Some(&buf.histograms[found].1)
+}
