@@ -1,0 +1,368 @@
+//! `chunks_head/`: full chunks on disk, in upstream's head chunk format (`tsdb/docs/format/head_chunks.md`).
+//!
+//! | part | bytes |
+//! |---|---|
+//! | file header | magic `0x0130bc91`, version 1, three zero bytes |
+//! | chunk | series u64, min time u64, max time u64, encoding u8 (top bit: out of order), uvarint length, data, CRC-32C |
+//!
+//! A chunk is addressed by `file << 32 | offset`. New chunks gather in a buffer and are readable from there;
+//! what a crash takes with it stands in the write-ahead log. Finished files are mapped.
+
+use chunk::varint;
+use disk::crc::crc32c;
+use disk::scan::numbered;
+use disk::{Disk, DiskError, File, Map};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use storage::StorageError;
+
+const MAGIC: u32 = 0x0130_bc91;
+const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
+const MAX_FILE_BYTES: u64 = 128 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
+const LATE_BIT: u8 = 0x80;
+/// Series, times and encoding.
+const FIXED: usize = 25;
+/// No chunk of the head is longer; a larger length is damage.
+const MAX_CHUNK_BYTES: u64 = 16 << 20;
+
+/// A chunk that was found while loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) at: u64,
+    pub(crate) series: u64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    pub(crate) encoding: u8,
+    pub(crate) late: bool,
+}
+
+/// What loading came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loaded {
+    /// Newest chunk that is there.
+    pub(crate) last: u64,
+    /// Damaged files, which were cut or removed.
+    pub(crate) damaged: u64,
+}
+
+struct Finished {
+    map: Option<Arc<Map>>,
+    max_t: i64,
+}
+
+/// The file being written.
+struct Current {
+    file: Option<Arc<dyn File>>,
+    number: u32,
+    /// Bytes flushed to the file; the buffer follows.
+    flushed: u64,
+    buffer: Vec<u8>,
+    max_t: i64,
+}
+
+pub(crate) struct Mapper {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    current: Mutex<Current>,
+    finished: RwLock<BTreeMap<u32, Finished>>,
+}
+
+fn path_of(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:06}"))
+}
+
+impl Mapper {
+    /// Opens the directory and tells of every readable chunk, oldest file first. A torn end is cut off; from
+    /// a damaged place in the middle on, chunks are dropped, as upstream does, for the log has their samples.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        mut found: impl FnMut(Found),
+    ) -> Result<(Mapper, Loaded), DiskError> {
+        disk.create_dir_all(&dir)?;
+        let files = numbered(&*disk, &dir, "")?;
+        let mut finished = BTreeMap::new();
+        let mut loaded = Loaded::default();
+        let mut broken = false;
+        let mut newest = 0;
+        for file in &files {
+            let (Ok(number), path) = (u32::try_from(file.number), dir.join(&file.entry.name)) else {
+                continue;
+            };
+            if broken || file.entry.len < HEADER.len() as u64 {
+                loaded.damaged += u64::from(!broken && file.entry.len > 0);
+                disk.remove_file(&path)?;
+                continue;
+            }
+            newest = number;
+            let map = disk.map(&path)?;
+            if map.get(..4) != Some(&MAGIC.to_be_bytes()) || map.get(4) != Some(&1) {
+                tracing::error!(component = "tsdb", file = %path.display(), "Loading on-disk chunks failed: invalid header");
+                loaded.damaged += 1;
+                broken = true;
+                drop(map);
+                disk.remove_file(&path)?;
+                continue;
+            }
+            let mut max_t = i64::MIN;
+            let good = scan(number, &map, |chunk| {
+                max_t = max_t.max(chunk.max);
+                loaded.last = chunk.at;
+                found(chunk);
+            });
+            let map = if good < map.len() {
+                let zeros = map[good..].iter().all(|b| *b == 0);
+                if !zeros {
+                    tracing::warn!(component = "tsdb", file = %path.display(), offset = good, "Damaged chunks in the head directory, the log is used instead");
+                    loaded.damaged += 1;
+                    broken = file.number != files.last().map_or(0, |f| f.number);
+                }
+                drop(map);
+                disk.open_append(&path)?.truncate(good as u64)?;
+                disk.map(&path)?
+            } else {
+                map
+            };
+            finished.insert(number, Finished { map: Some(map), max_t });
+        }
+        let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN };
+        let mapper = Mapper { disk, dir, current: Mutex::new(current), finished: RwLock::new(finished) };
+        Ok((mapper, loaded))
+    }
+
+    /// Adds a chunk and gives its address. It can be read at once and is flushed later; see
+    /// [`Mapper::flush`]. An error to write is kept for the next flush: nothing is lost, for the log has the
+    /// samples.
+    pub(crate) fn write(&self, series: u32, min: i64, max: i64, late: bool, data: &[u8]) -> u64 {
+        let mut current = self.current.lock();
+        let room = (FIXED + varint::MAX_LEN + data.len() + 4) as u64;
+        let position = current.flushed + current.buffer.len() as u64;
+        if current.flushed == 0 && current.buffer.is_empty() || position + room > MAX_FILE_BYTES {
+            self.next_file(&mut current);
+        }
+        let at = u64::from(current.number) << 32 | (current.flushed + current.buffer.len() as u64);
+        let from = current.buffer.len();
+        let out = &mut current.buffer;
+        out.extend_from_slice(&u64::from(series).to_be_bytes());
+        out.extend_from_slice(&min.to_be_bytes());
+        out.extend_from_slice(&max.to_be_bytes());
+        out.push(chunk::Encoding::Xor.number() | if late { LATE_BIT } else { 0 });
+        varint::put_u64(out, data.len() as u64);
+        out.extend_from_slice(data);
+        let crc = crc32c(&out[from..]);
+        out.extend_from_slice(&crc.to_be_bytes());
+        current.max_t = current.max_t.max(max);
+        if current.buffer.len() >= BUFFER_BYTES {
+            self.flush_current(&mut current);
+        }
+        at
+    }
+
+    /// Hands everything to the operating system.
+    pub(crate) fn flush(&self) {
+        self.flush_current(&mut self.current.lock());
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+        let mut current = self.current.lock();
+        self.flush_current(&mut current);
+        current.file.as_ref().map_or(Ok(()), |file| file.sync())
+    }
+
+    fn flush_current(&self, current: &mut Current) {
+        if current.buffer.is_empty() {
+            return;
+        }
+        if let Err(e) = self.try_flush(current) {
+            tracing::error!(component = "tsdb", err = %e, "Failed to write head chunks");
+        }
+    }
+
+    fn try_flush(&self, current: &mut Current) -> Result<(), DiskError> {
+        if current.file.is_none() {
+            let file = self.disk.create(&path_of(&self.dir, current.number))?;
+            current.file = Some(Arc::from(file));
+        }
+        let Some(file) = &current.file else { return Ok(()) };
+        if let Err(e) = file.append(&current.buffer) {
+            // A part may have arrived; the next attempt starts clean.
+            file.truncate(current.flushed)?;
+            return Err(e);
+        }
+        current.flushed += current.buffer.len() as u64;
+        current.buffer.clear();
+        current.buffer.shrink_to(BUFFER_BYTES * 2);
+        Ok(())
+    }
+
+    /// Closes the current file and begins the next.
+    fn next_file(&self, current: &mut Current) {
+        self.flush_current(current);
+        if !current.buffer.is_empty() {
+            // Cannot be written now: the file stays open and grows a little beyond its limit.
+            return;
+        }
+        if current.file.take().is_some() {
+            let done = Finished { map: None, max_t: current.max_t };
+            self.finished.write().insert(current.number, done);
+        }
+        current.number += 1;
+        current.flushed = 0;
+        current.max_t = i64::MIN;
+        current.buffer.extend_from_slice(&HEADER);
+    }
+
+    /// Encoding and data of a chunk.
+    pub(crate) fn read(&self, at: u64) -> Result<(u8, Vec<u8>), StorageError> {
+        let (number, offset) = ((at >> 32) as u32, at & 0xffff_ffff);
+        let lost = || StorageError::Corrupt(format!("head chunk {number:06}:{offset} cannot be read"));
+        {
+            let current = self.current.lock();
+            let open = current.file.is_some() || !current.buffer.is_empty();
+            if current.number == number && open {
+                if let Some(from) = offset.checked_sub(current.flushed) {
+                    let bytes = current.buffer.get(from as usize..).unwrap_or(&[]);
+                    return parse(bytes).map(|c| (c.encoding, c.data.to_vec())).ok_or_else(lost);
+                }
+                if let Some(file) = current.file.clone() {
+                    drop(current);
+                    return read_file(&*file, offset).ok_or_else(lost);
+                }
+            }
+        }
+        let map = self.map_of(number).ok_or_else(lost)?;
+        let bytes = map.get(offset as usize..).unwrap_or(&[]);
+        parse(bytes).map(|c| (c.encoding, c.data.to_vec())).ok_or_else(lost)
+    }
+
+    fn map_of(&self, number: u32) -> Option<Arc<Map>> {
+        if let Some(map) = self.finished.read().get(&number)?.map.clone() {
+            return Some(map);
+        }
+        let map = self.disk.map(&path_of(&self.dir, number)).ok()?;
+        self.finished.write().get_mut(&number)?.map = Some(map.clone());
+        Some(map)
+    }
+
+    /// Removes the oldest files that hold nothing at or after `mint`. Gives the number of the oldest file
+    /// that is left.
+    pub(crate) fn truncate(&self, mint: i64) -> Result<u32, DiskError> {
+        let mut finished = self.finished.write();
+        while let Some((&number, file)) = finished.iter().next() {
+            if file.max_t >= mint {
+                break;
+            }
+            self.disk.remove_file(&path_of(&self.dir, number))?;
+            finished.remove(&number);
+        }
+        let current = self.current.lock().number;
+        Ok(finished.keys().next().copied().unwrap_or(current))
+    }
+
+    /// Bytes of all files, as far as flushed.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        numbered(&*self.disk, &self.dir, "").map_or(0, |files| files.iter().map(|f| f.entry.len).sum())
+    }
+}
+
+struct Parsed<'a> {
+    series: u64,
+    min: i64,
+    max: i64,
+    encoding: u8,
+    late: bool,
+    data: &'a [u8],
+    /// Bytes of the whole entry.
+    len: usize,
+}
+
+fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
+    let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
+    let (series, min, max) = (word(0)?, word(8)? as i64, word(16)? as i64);
+    let encoding = *bytes.get(24)?;
+    let mut rest = bytes.get(FIXED..)?;
+    let before = rest.len();
+    let len = varint::take_u64(&mut rest).filter(|n| *n <= MAX_CHUNK_BYTES)? as usize;
+    let start = FIXED + before - rest.len();
+    let data = bytes.get(start..start + len)?;
+    let crc = bytes.get(start + len..start + len + 4)?;
+    if crc32c(&bytes[..start + len]).to_be_bytes() != crc {
+        return None;
+    }
+    let late = encoding & LATE_BIT != 0;
+    Some(Parsed { series, min, max, encoding: encoding & !LATE_BIT, late, data, len: start + len + 4 })
+}
+
+fn read_file(file: &dyn File, offset: u64) -> Option<(u8, Vec<u8>)> {
+    let mut bytes = vec![0; 1536];
+    let got = file.read_at(offset, &mut bytes).ok()?;
+    bytes.truncate(got);
+    if let Some(chunk) = parse(&bytes) {
+        return Some((chunk.encoding, chunk.data.to_vec()));
+    }
+    // Longer than usual.
+    let mut rest = bytes.get(FIXED..)?;
+    let len = varint::take_u64(&mut rest).filter(|n| *n <= MAX_CHUNK_BYTES)? as usize;
+    bytes.resize(FIXED + varint::MAX_LEN + len + 4, 0);
+    let got = file.read_at(offset, &mut bytes).ok()?;
+    parse(bytes.get(..got)?).map(|c| (c.encoding, c.data.to_vec()))
+}
+
+/// Tells of each chunk of a file; gives the length up to which it is sound.
+fn scan(number: u32, bytes: &[u8], mut found: impl FnMut(Found)) -> usize {
+    let mut at = HEADER.len();
+    while let Some(chunk) = bytes.get(at..).filter(|rest| !rest.is_empty()).and_then(parse) {
+        // A run of zeros is preallocated space: no series has the number 0.
+        if chunk.series == 0 {
+            break;
+        }
+        let Parsed { series, min, max, encoding, late, len, .. } = chunk;
+        found(Found { at: u64::from(number) << 32 | at as u64, series, min, max, encoding, late });
+        at += len;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use disk::OsDisk;
+
+    #[test]
+    fn chunks_come_back_and_torn_ends_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let (mapper, _) = Mapper::open(disk.clone(), dir.path().to_owned(), |_| {}).unwrap();
+        let data = |n: u8| vec![n; 200 + usize::from(n) * 20];
+        let refs: Vec<u64> =
+            (0..100u8).map(|n| mapper.write(u32::from(n) + 1, 10, 20, n % 2 == 1, &data(n))).collect();
+        assert_eq!(refs[0], 1 << 32 | 8);
+        for flushed in [false, true] {
+            for n in 0..100u8 {
+                assert_eq!(mapper.read(refs[usize::from(n)]).unwrap(), (1, data(n)), "{n} {flushed}");
+            }
+            mapper.flush();
+        }
+        drop(mapper);
+        let file = path_of(dir.path(), 1);
+        let whole = disk.meta(&file).unwrap().len;
+        disk.open_append(&file).unwrap().append(b"torn").unwrap();
+        let mut seen = Vec::new();
+        let (mapper, loaded) =
+            Mapper::open(disk.clone(), dir.path().to_owned(), |c| seen.push((c.at, c.series, c.late)))
+                .unwrap();
+        assert_eq!((seen.len(), seen[99], loaded.last), (100, (refs[99], 100, true), refs[99]));
+        assert_eq!(disk.meta(&file).unwrap().len, whole);
+        let next = mapper.write(7, 30, 40, false, b"abc");
+        assert_eq!(next, 2 << 32 | 8);
+        assert_eq!(mapper.read(refs[5]).unwrap().1, data(5));
+        assert_eq!(mapper.read(next).unwrap().1, b"abc");
+        assert!(mapper.read(3 << 32).is_err());
+        mapper.truncate(25).unwrap();
+        assert!(mapper.read(refs[5]).is_err());
+    }
+}

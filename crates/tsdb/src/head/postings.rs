@@ -1,0 +1,316 @@
+//! The inverted index: which series carry a pair, and which satisfy a list of matchers.
+
+use super::text::Texts;
+use model::{MatchOp, Matcher};
+use roaring::RoaringBitmap;
+
+/// Lists up to this length are plain; longer ones become bitmaps.
+const FEW: usize = 32;
+
+/// Sorted references of the series that carry one pair.
+#[derive(Default)]
+pub(crate) enum Postings {
+    #[default]
+    None,
+    One(u32),
+    Few(Vec<u32>),
+    Many(Box<RoaringBitmap>),
+}
+
+impl Postings {
+    fn add(&mut self, series: u32) {
+        match self {
+            Postings::None => *self = Postings::One(series),
+            Postings::One(first) if *first == series => {}
+            Postings::One(first) => {
+                let mut list = Vec::with_capacity(4);
+                list.extend([(*first).min(series), (*first).max(series)]);
+                *self = Postings::Few(list);
+            }
+            Postings::Few(list) => {
+                if list.last().is_some_and(|last| *last < series) {
+                    list.push(series);
+                } else if let Err(at) = list.binary_search(&series) {
+                    list.insert(at, series);
+                }
+                if list.len() > FEW {
+                    let bitmap = RoaringBitmap::from_sorted_iter(list.iter().copied()).unwrap_or_default();
+                    *self = Postings::Many(Box::new(bitmap));
+                }
+            }
+            Postings::Many(bitmap) => {
+                if bitmap.try_push(series).is_err() {
+                    bitmap.insert(series);
+                }
+            }
+        }
+    }
+
+    /// Takes out the members of a set.
+    fn subtract(&mut self, gone: &RoaringBitmap) {
+        match self {
+            Postings::None => {}
+            Postings::One(series) => {
+                if gone.contains(*series) {
+                    *self = Postings::None;
+                }
+            }
+            Postings::Few(list) => {
+                list.retain(|series| !gone.contains(*series));
+                if list.is_empty() {
+                    *self = Postings::None;
+                }
+            }
+            Postings::Many(bitmap) => {
+                **bitmap -= gone;
+                bitmap.optimize();
+                if bitmap.is_empty() {
+                    *self = Postings::None;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Postings::None)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Postings::None => 0,
+            Postings::One(_) => 1,
+            Postings::Few(list) => list.len() as u64,
+            Postings::Many(bitmap) => bitmap.len(),
+        }
+    }
+
+    fn add_to(&self, set: &mut RoaringBitmap) {
+        match self {
+            Postings::None => {}
+            Postings::One(series) => {
+                set.insert(*series);
+            }
+            Postings::Few(list) => set.extend(list.iter().copied()),
+            Postings::Many(bitmap) => *set |= &**bitmap,
+        }
+    }
+
+    fn to_set(&self) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        self.add_to(&mut set);
+        set
+    }
+
+    fn keep_in(&self, set: &mut RoaringBitmap) {
+        match self {
+            Postings::Many(bitmap) => *set &= &**bitmap,
+            other => *set &= other.to_set(),
+        }
+    }
+
+    pub(crate) fn meets(&self, set: &RoaringBitmap) -> bool {
+        match self {
+            Postings::None => false,
+            Postings::One(series) => set.contains(*series),
+            Postings::Few(list) => list.iter().any(|series| set.contains(*series)),
+            Postings::Many(bitmap) => !bitmap.is_disjoint(set),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Postings::None | Postings::One(_) => 0,
+            Postings::Few(list) => list.capacity() * 4,
+            Postings::Many(bitmap) => bitmap.serialized_size() + 64,
+        }
+    }
+}
+
+/// Texts, postings by pair id, and the set of all series.
+pub(crate) struct Index {
+    pub(crate) texts: Texts,
+    postings: Vec<Postings>,
+    pub(crate) all: RoaringBitmap,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Index { texts: Texts::new(), postings: Vec::new(), all: RoaringBitmap::new() }
+    }
+
+    /// Notes a series under its pairs.
+    pub(crate) fn add(&mut self, series: u32, pairs: &[u32]) {
+        self.postings.resize_with(self.texts.pair_count(), Postings::default);
+        if self.all.try_push(series).is_err() {
+            self.all.insert(series);
+        }
+        for pair in pairs {
+            if let Some(postings) = self.postings.get_mut(*pair as usize) {
+                postings.add(series);
+            }
+        }
+    }
+
+    /// Forgets series.
+    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
+        self.all -= gone;
+        for postings in &mut self.postings {
+            postings.subtract(gone);
+        }
+    }
+
+    pub(crate) fn of_pair(&self, pair: u32) -> &Postings {
+        static NOBODY: Postings = Postings::None;
+        self.postings.get(pair as usize).unwrap_or(&NOBODY)
+    }
+
+    /// Live pairs of a name.
+    pub(crate) fn live_pairs(&self, name: u32) -> impl Iterator<Item = u32> {
+        self.texts.pairs_of(name).iter().copied().filter(|pair| !self.of_pair(*pair).is_empty())
+    }
+
+    /// Series that satisfy all matchers. An absent label counts as empty, so a matcher that accepts the empty
+    /// value selects by exclusion.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
+        let mut wanted: Vec<RoaringBitmap> = Vec::new();
+        let mut equal: Vec<u32> = Vec::new();
+        let mut excluded: Vec<RoaringBitmap> = Vec::new();
+        for matcher in matchers {
+            let name = self.texts.find_name(&matcher.name);
+            if matcher.matches_empty() {
+                if let Some(name) = name {
+                    excluded.push(self.union(name, matcher, false));
+                }
+                continue;
+            }
+            let Some(name) = name else { return RoaringBitmap::new() };
+            if matcher.op == MatchOp::Equal {
+                let Some(pair) = self.texts.find_pair(name, &matcher.value) else {
+                    return RoaringBitmap::new();
+                };
+                equal.push(pair);
+            } else {
+                wanted.push(self.union(name, matcher, true));
+            }
+        }
+        equal.sort_by_key(|pair| self.of_pair(*pair).len());
+        wanted.sort_by_key(RoaringBitmap::len);
+        let mut lists = wanted.into_iter();
+        let mut pairs = equal.into_iter();
+        let mut set = match pairs.next() {
+            Some(pair) => self.of_pair(pair).to_set(),
+            None => match lists.next() {
+                Some(list) => list,
+                None => self.all.clone(),
+            },
+        };
+        for pair in pairs {
+            self.of_pair(pair).keep_in(&mut set);
+        }
+        for list in lists {
+            set &= list;
+        }
+        for list in excluded {
+            set -= list;
+        }
+        set
+    }
+
+    /// Series with a value of `name` that the matcher accepts (`accept`) or refuses.
+    fn union(&self, name: u32, matcher: &Matcher, accept: bool) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        let positive = matches!(matcher.op, MatchOp::Equal | MatchOp::Regex);
+        // Values that satisfy the bare condition, without the negation of `!=` and `!~`.
+        if accept == positive {
+            let literals: Option<Vec<&str>> = match (matcher.op, matcher.regexp()) {
+                (MatchOp::Equal | MatchOp::NotEqual, _) => Some(vec![&matcher.value]),
+                (_, Some(re)) => re.set_matches().map(|set| set.iter().map(String::as_str).collect()),
+                (_, None) => None,
+            };
+            if let Some(literals) = literals {
+                for value in literals {
+                    if let Some(pair) = self.texts.find_pair(name, value) {
+                        self.of_pair(pair).add_to(&mut set);
+                    }
+                }
+                return set;
+            }
+        }
+        for pair in self.live_pairs(name) {
+            let value = self.texts.value(pair);
+            let prefix = matcher.regexp().map_or("", |re| re.prefix());
+            let accepted = if value.starts_with(prefix) {
+                matcher.matches(value)
+            } else {
+                matcher.op == MatchOp::NotRegex
+            };
+            if accepted == accept {
+                self.of_pair(pair).add_to(&mut set);
+            }
+        }
+        set
+    }
+
+    /// Bytes held, for the ledger: texts and postings.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let lists: usize = self.postings.iter().map(Postings::bytes).sum();
+        (
+            self.texts.bytes(),
+            lists + self.postings.capacity() * size_of::<Postings>() + self.all.serialized_size(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        let mut index = Index::new();
+        for series in 1..=200u32 {
+            let job = format!("job-{}", series % 4);
+            let mut pairs = vec![index.texts.intern("job", &job).unwrap()];
+            pairs.push(index.texts.intern("id", &series.to_string()).unwrap());
+            if series % 2 == 0 {
+                pairs.push(index.texts.intern("even", "yes").unwrap());
+            }
+            index.add(series, &pairs);
+        }
+        index
+    }
+
+    fn check(op: MatchOp, name: &str, value: &str, keep: impl Fn(u32) -> bool) {
+        let matcher = Matcher::new(op, name, value).unwrap();
+        let got: Vec<u32> = index().select(std::slice::from_ref(&matcher)).iter().collect();
+        let want: Vec<u32> = (1..=200).filter(|s| keep(*s)).collect();
+        assert_eq!(got, want, "{matcher}");
+    }
+
+    #[test]
+    fn matchers_select() {
+        check(MatchOp::Equal, "job", "job-1", |s| s % 4 == 1);
+        check(MatchOp::Equal, "even", "", |s| s % 2 == 1);
+        check(MatchOp::NotEqual, "even", "", |s| s % 2 == 0);
+        check(MatchOp::NotEqual, "job", "job-1", |s| s % 4 != 1);
+        check(MatchOp::Regex, "job", "job-(1|2)", |s| [1, 2].contains(&(s % 4)));
+        check(MatchOp::Regex, "even", "yes|", |_| true);
+        check(MatchOp::Regex, "even", ".+", |s| s % 2 == 0);
+        check(MatchOp::NotRegex, "even", ".+", |s| s % 2 == 1);
+        check(MatchOp::NotRegex, "job", "job-[12]", |s| ![1, 2].contains(&(s % 4)));
+        check(MatchOp::Equal, "nope", "x", |_| false);
+        check(MatchOp::NotEqual, "nope", "x", |_| true);
+        check(MatchOp::Equal, "nope", "", |_| true);
+    }
+
+    #[test]
+    fn matchers_combine_and_series_go() {
+        let mut index = index();
+        let matchers = [Matcher::equal("job", "job-2"), Matcher::equal("even", "yes")];
+        assert_eq!(index.select(&matchers).len(), 50);
+        index.remove(&(1..=100u32).collect());
+        assert_eq!(index.select(&matchers).len(), 25);
+        assert_eq!(index.select(&[]).len(), 100);
+        let name = index.texts.find_name("id").unwrap();
+        assert_eq!(index.live_pairs(name).count(), 100);
+    }
+}

@@ -1,0 +1,377 @@
+//! Selecting series and reading their samples: a look under the lock of a page, then decoding without one.
+
+use super::Head;
+use super::page::{Cells, Mapped, Page, Walk, split};
+use super::tombstone::covers;
+use model::{Labels, Matcher, Sample, TimeRange};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+use storage::select::{EncodedChunk, ListSeriesSet};
+use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
+
+/// Queriers that are open, so that truncation can wait for those it would take samples from.
+#[derive(Default)]
+pub(crate) struct Readers {
+    open: Mutex<(u64, HashMap<u64, TimeRange>)>,
+    closed: Condvar,
+}
+
+impl Readers {
+    /// Waits until no open querier looks at `range`.
+    pub(super) fn wait(&self, range: TimeRange) {
+        let mut open = self.open.lock();
+        // Those who come later find what replaces the samples.
+        let last = open.0;
+        while open.1.iter().any(|(id, r)| *id <= last && r.overlaps(range)) {
+            self.closed.wait(&mut open);
+        }
+    }
+}
+
+/// An open querier; shared by everything it has selected.
+struct Reading {
+    head: Arc<Head>,
+    id: u64,
+    range: TimeRange,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.head.readers.open.lock().1.remove(&self.id);
+        self.head.readers.closed.notify_all();
+    }
+}
+
+/// A view of the head over a time range.
+pub(crate) struct HeadQuerier {
+    reading: Arc<Reading>,
+}
+
+/// What series of one selection share.
+struct Selection {
+    reading: Arc<Reading>,
+    /// Pair ids of all series, one after the other.
+    pairs: Vec<u32>,
+}
+
+/// A selected series of the head.
+pub struct HeadSeries {
+    selection: Arc<Selection>,
+    page: Arc<Page>,
+    series: u32,
+    first_pair: u32,
+    pair_count: u32,
+    labels: OnceLock<Labels>,
+}
+
+/// A chunk of the head, encoded.
+pub type HeadChunk = EncodedChunk;
+
+impl HeadQuerier {
+    pub(crate) fn new(head: Arc<Head>, range: TimeRange) -> Self {
+        let id = {
+            let mut open = head.readers.open.lock();
+            open.0 += 1;
+            let id = open.0;
+            open.1.insert(id, range);
+            id
+        };
+        HeadQuerier { reading: Arc::new(Reading { head, id, range }) }
+    }
+
+    /// Series that satisfy the matchers and may have samples in the range, in order of their references.
+    pub(crate) fn list(&self, matchers: &[Matcher], limit: usize) -> Vec<HeadSeries> {
+        let head = &self.reading.head;
+        let set = head.index.read().select(matchers);
+        let pages = head.table.pages();
+        let mut walk = Walk::new(&pages);
+        let mut pairs = Vec::new();
+        let mut found: Vec<(u32, u32, u32)> = Vec::new();
+        for series in set {
+            let Some((cells, slot)) = walk.go(series) else { continue };
+            if !may_have(cells, slot, self.reading.range) {
+                continue;
+            }
+            let of = cells.pairs(slot);
+            found.push((series, pairs.len() as u32, of.len() as u32));
+            pairs.extend_from_slice(of);
+            if limit > 0 && found.len() == limit {
+                break;
+            }
+        }
+        drop(walk);
+        let selection = Arc::new(Selection { reading: self.reading.clone(), pairs });
+        let series = |(series, first_pair, pair_count): (u32, u32, u32)| {
+            let page = pages.get(split(series).0)?.clone()?;
+            let (selection, labels) = (selection.clone(), OnceLock::new());
+            Some(HeadSeries { selection, page, series, first_pair, pair_count, labels })
+        };
+        found.into_iter().filter_map(series).collect()
+    }
+}
+
+/// Whether a series may have samples within the range.
+fn may_have(cells: &Cells, slot: usize, range: TimeRange) -> bool {
+    if !cells.is_live(slot) || !cells.has_data(slot) {
+        return false;
+    }
+    let late = cells.late(slot).is_some();
+    late || cells.peek(slot).last_t >= range.min
+}
+
+impl Querier for HeadQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+        let limit = if hints.sorted { 0 } else { hints.limit };
+        let mut list = self.list(matchers, limit);
+        if hints.sorted {
+            {
+                // One lock for all labels.
+                let index = self.reading.head.index.read();
+                for series in &list {
+                    let labels = series.pairs().iter().map(|pair| index.texts.label(*pair));
+                    let _ = series.labels.set(Labels::from_sorted(labels));
+                }
+            }
+            list.sort_by(|a, b| a.labels().cmp(b.labels()));
+            if hints.limit > 0 {
+                list.truncate(hints.limit);
+            }
+        }
+        let list = list.into_iter().map(|series| Arc::new(series) as Arc<dyn Series>).collect();
+        Ok(Box::new(ListSeriesSet::new(list)))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        let index = self.reading.head.index.read();
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        if matchers.is_empty() {
+            let count = index.texts.name_count() as u32;
+            names.extend(
+                (0..count).filter(|n| index.live_pairs(*n).next().is_some()).map(|n| index.texts.name(n)),
+            );
+        } else {
+            let set = index.select(matchers);
+            for name in 0..index.texts.name_count() as u32 {
+                if index.live_pairs(name).any(|pair| index.of_pair(pair).meets(&set)) {
+                    names.insert(index.texts.name(name));
+                }
+            }
+        }
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        Ok(names.into_iter().take(limit).map(str::to_owned).collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let index = self.reading.head.index.read();
+        let Some(id) = index.texts.find_name(name) else { return Ok(Vec::new()) };
+        // Conditions on this very label choose among its values; the others choose series.
+        let mut values: Vec<&str> = if matchers.is_empty() {
+            index.live_pairs(id).map(|pair| index.texts.value(pair)).collect()
+        } else {
+            let set = index.select(matchers);
+            let meets = |pair: &u32| index.of_pair(*pair).meets(&set);
+            index.live_pairs(id).filter(meets).map(|pair| index.texts.value(pair)).collect()
+        };
+        values.sort_unstable();
+        if limit > 0 {
+            values.truncate(limit);
+        }
+        Ok(values.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// Data of a series within a range, taken under the lock.
+struct Taken {
+    /// Oldest first.
+    mapped: Vec<Mapped>,
+    open: Option<super::entry::RawChunk>,
+    late: Vec<Sample>,
+    late_mapped: Vec<Mapped>,
+    deleted: Vec<TimeRange>,
+}
+
+impl Taken {
+    fn is_plain(&self) -> bool {
+        self.late.is_empty() && self.late_mapped.is_empty() && self.deleted.is_empty()
+    }
+}
+
+impl HeadSeries {
+    /// The reference in the head.
+    pub fn reference(&self) -> u32 {
+        self.series
+    }
+
+    fn head(&self) -> &Arc<Head> {
+        &self.selection.reading.head
+    }
+
+    fn pairs(&self) -> &[u32] {
+        let from = self.first_pair as usize;
+        self.selection.pairs.get(from..from + self.pair_count as usize).unwrap_or(&[])
+    }
+
+    fn take(&self, range: TimeRange) -> Taken {
+        let slot = split(self.series).1;
+        let within = |c: &Mapped| TimeRange::new(c.min, c.max).overlaps(range);
+        let mut taken = {
+            let cells = self.page.lock();
+            let entry = cells.peek(slot);
+            let open = entry.has_open() && entry.last_t >= range.min && entry.open_min() <= range.max;
+            // Newest first and not overlapping: the rest is older still.
+            let mapped = cells.mapped(slot).take_while(|c| c.max >= range.min).filter(within).collect();
+            let late = cells.late(slot);
+            Taken {
+                mapped,
+                open: if open { entry.open_chunk() } else { None },
+                late: late
+                    .map_or(Vec::new(), |l| l.open.iter().filter(|s| range.contains(s.t)).copied().collect()),
+                late_mapped: late.map_or(Vec::new(), |l| l.mapped.iter().copied().filter(within).collect()),
+                deleted: Vec::new(),
+            }
+        };
+        taken.mapped.reverse();
+        let tombstones = self.head().tombstones.read();
+        if !tombstones.is_empty() {
+            taken.deleted = tombstones.of(self.series).to_vec();
+        }
+        taken
+    }
+
+    fn corrupt(&self, e: &chunk::ChunkError) -> StorageError {
+        StorageError::Corrupt(format!("head chunk of series {}: {e}", self.series))
+    }
+
+    /// Appends samples of a chunk within the range.
+    fn decode(
+        &self,
+        encoding: u8,
+        data: &[u8],
+        range: TimeRange,
+        out: &mut SampleBuf,
+    ) -> Result<(), StorageError> {
+        let before = out.times.len();
+        if encoding == chunk::Encoding::Xor.number() {
+            chunk::xor::decode(data, &mut out.times, &mut out.floats).map_err(|e| self.corrupt(&e))?;
+        } else {
+            let mut columns = chunk::Columns {
+                times: &mut out.times,
+                floats: &mut out.floats,
+                histograms: &mut out.histograms,
+            };
+            chunk::decode(encoding, data, &mut columns).map_err(|e| self.corrupt(&e))?;
+        }
+        keep_range(out, before, range);
+        Ok(())
+    }
+
+    fn in_order(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        for chunk in &taken.mapped {
+            let (encoding, data) = self.head().mapper.read(chunk.at)?;
+            self.decode(encoding, &data, range, out)?;
+        }
+        if let Some(open) = &taken.open {
+            self.decode(chunk::Encoding::Xor.number(), &open.bytes, range, out)?;
+        }
+        Ok(())
+    }
+
+    /// In-order and late samples together, deleted ones left out.
+    fn merged(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        let mut rows = SampleBuf::default();
+        self.in_order(taken, range, &mut rows)?;
+        for s in &taken.late {
+            rows.push_float(s.t, s.v);
+        }
+        for chunk in &taken.late_mapped {
+            let (encoding, data) = self.head().mapper.read(chunk.at)?;
+            self.decode(encoding, &data, range, &mut rows)?;
+        }
+        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        // Stable: of two samples of one time the in-order one comes first and wins.
+        order.sort_by_key(|at| rows.times[*at as usize]);
+        let mut histograms: HashMap<u32, _> = rows.histograms.into_iter().collect();
+        let mut last = None;
+        for at in order {
+            let t = rows.times[at as usize];
+            if last == Some(t) || covers(&taken.deleted, t) {
+                continue;
+            }
+            last = Some(t);
+            match histograms.remove(&at) {
+                Some(h) => out.push_histogram(t, h),
+                None => out.push_float(t, rows.floats[at as usize]),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drops what was appended behind `before` and lies outside the range.
+fn keep_range(out: &mut SampleBuf, before: usize, range: TimeRange) {
+    let fresh = &out.times[before..];
+    let from = before + fresh.partition_point(|t| *t < range.min);
+    let to = before + fresh.partition_point(|t| *t <= range.max);
+    out.times.truncate(to);
+    out.floats.truncate(to);
+    out.times.drain(before..from);
+    out.floats.drain(before..from);
+    let gone = (from - before) as u32;
+    let old = out.histograms.partition_point(|(at, _)| (*at as usize) < before);
+    let fresh = out.histograms.split_off(old);
+    let kept = fresh.into_iter().filter(|(at, _)| (from..to).contains(&(*at as usize)));
+    out.histograms.extend(kept.map(|(at, h)| (at - gone, h)));
+}
+
+impl Series for HeadSeries {
+    fn labels(&self) -> &Labels {
+        self.labels.get_or_init(|| {
+            let index = self.head().index.read();
+            Labels::from_sorted(self.pairs().iter().map(|pair| index.texts.label(*pair)))
+        })
+    }
+
+    fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        let taken = self.take(range);
+        if taken.is_plain() { self.in_order(&taken, range, out) } else { self.merged(&taken, range, out) }
+    }
+
+    fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
+        let taken = self.take(range);
+        let mut out = Vec::with_capacity(taken.mapped.len() + 1);
+        if taken.is_plain() {
+            for chunk in &taken.mapped {
+                let (encoding, data) = self.head().mapper.read(chunk.at)?;
+                out.push(EncodedChunk { range: TimeRange::new(chunk.min, chunk.max), encoding, data });
+            }
+            if let Some(open) = taken.open {
+                let range = TimeRange::new(open.min, open.max);
+                out.push(EncodedChunk { range, encoding: chunk::Encoding::Xor.number(), data: open.bytes });
+            }
+            return Ok(out);
+        }
+        let mut rows = SampleBuf::default();
+        self.merged(&taken, range, &mut rows)?;
+        let per_chunk = usize::from(self.head().rule.samples_per_chunk).max(1);
+        for (times, floats) in rows.times.chunks(per_chunk).zip(rows.floats.chunks(per_chunk)) {
+            let mut chunk = chunk::XorChunk::new();
+            for (t, v) in times.iter().zip(floats) {
+                chunk.push(*t, *v);
+            }
+            let range =
+                TimeRange::new(times.first().copied().unwrap_or(0), times.last().copied().unwrap_or(0));
+            out.push(EncodedChunk {
+                range,
+                encoding: chunk::Encoding::Xor.number(),
+                data: chunk.data().to_vec(),
+            });
+        }
+        Ok(out)
+    }
+}

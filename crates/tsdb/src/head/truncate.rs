@@ -1,0 +1,173 @@
+//! Forgetting: what blocks have taken over leaves the head, and the log is cut behind a checkpoint.
+
+use super::page::{Walk, split};
+use super::read::{HeadQuerier, HeadSeries};
+use super::{Head, entry::HAS_LAST};
+use crate::wal::{WalError, checkpoint, delete_checkpoints, segments};
+use model::{Matcher, TimeRange};
+use roaring::RoaringBitmap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use storage::{Series, StorageError};
+
+impl Head {
+    /// Series with samples within a range, sorted by labels, for writing a block. Read them with
+    /// [`Series::chunks`] or [`Series::read`].
+    pub(crate) fn series_in(self: &Arc<Self>, range: TimeRange) -> Vec<HeadSeries> {
+        let mut list = HeadQuerier::new(self.clone(), range).list(&[], 0);
+        list.sort_by(|a, b| a.labels().cmp(b.labels()));
+        list
+    }
+
+    /// Drops samples before `mint` and series without samples, once no open querier looks at them. Later
+    /// in-order samples before `mint` are refused.
+    pub(crate) fn truncate_memory(&self, mint: i64) -> Result<(), StorageError> {
+        let begun = Instant::now();
+        self.metrics.truncations.inc();
+        self.min_valid.fetch_max(mint, Relaxed);
+        self.readers.wait(TimeRange::new(i64::MIN, mint.saturating_sub(1)));
+        // No batch may be between resolving its series and appending to them.
+        let gate = self.gate.write();
+        let pages = self.table.pages();
+        let mut gone = RoaringBitmap::new();
+        let (mut chunks, mut oldest) = (0u64, i64::MAX);
+        for (number, page) in pages.iter().enumerate() {
+            let Some(page) = page else { continue };
+            let mut cells = page.lock();
+            chunks += cells.retain_mapped(|c| c.max >= mint);
+            let slots: Vec<usize> = cells.live_slots().collect();
+            for slot in slots {
+                let late = cells.late(slot).is_some();
+                let entry = cells.entry(slot);
+                if entry.has_open() && entry.last_t < mint {
+                    entry.drop_open();
+                    chunks += 1;
+                }
+                let open = entry.has_open().then(|| entry.open_min());
+                let first = cells.mapped(slot).last().map(|c| c.min).or(open);
+                match first {
+                    Some(first) => oldest = oldest.min(first),
+                    None if late => {}
+                    None => {
+                        let hash = cells.peek(slot).hash;
+                        let series = super::table::first_of(number) + slot as u32;
+                        cells.remove(slot);
+                        self.table.remove(hash, series);
+                        gone.insert(series);
+                    }
+                }
+            }
+        }
+        self.index.write().remove(&gone);
+        {
+            let mut tombstones = self.tombstones.write();
+            tombstones.truncate(mint);
+            gone.iter().for_each(|series| tombstones.remove(series));
+        }
+        self.table.drop_empty_pages();
+        if oldest != i64::MAX {
+            self.min_time.store(oldest.max(mint), Relaxed);
+        } else if self.max_time.load(Relaxed) != i64::MIN {
+            self.min_time.store(mint.min(self.max_time.load(Relaxed)), Relaxed);
+        }
+        drop(gate);
+        self.metrics.series_removed.add(gone.len());
+        self.metrics.chunks_removed.add(chunks);
+        self.metrics.chunks.add(-(chunks as f64));
+        self.metrics.gc_seconds.observe(begun.elapsed().as_secs_f64());
+        let cut = self.mapper.truncate(mint);
+        if let Err(e) = &cut {
+            self.metrics.truncations_failed.inc();
+            tracing::error!(component = "tsdb", err = %e, "Truncating head chunks failed");
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the lower two thirds of the log and removes those segments, as upstream does;
+    /// segments from `hold` on are kept for a follower of the log.
+    pub(crate) fn truncate_wal(&self, mint: i64, hold: Option<u32>) -> Result<(), WalError> {
+        let begun = Instant::now();
+        let dir = self.dir.join("wal");
+        let list = segments(&*self.disk, &dir)?;
+        let (Some(first), Some(last)) = (list.first(), list.last()) else { return Ok(()) };
+        // A new segment first, so that what is checkpointed is finished.
+        self.wal.cut()?;
+        let (first, last) = (first.number, last.number);
+        let Some(last) = last.checked_sub(1) else { return Ok(()) };
+        let mut to = first + last.saturating_sub(first) * 2 / 3;
+        if let Some(hold) = hold {
+            to = to.min(hold.saturating_sub(1));
+        }
+        if to <= first {
+            return Ok(());
+        }
+        let pages = self.table.pages();
+        let mut keep = |series: storage::SeriesRef| {
+            let Ok(series) = u32::try_from(series.0) else { return false };
+            let (page, slot) = split(series);
+            pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
+        };
+        self.metrics.checkpoints.inc();
+        if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, mint, self.options.wal_compression) {
+            self.metrics.checkpoints_failed.inc();
+            return Err(e);
+        }
+        self.wal.truncate(to + 1)?;
+        self.metrics.checkpoint_deletions.inc();
+        if let Err(e) = delete_checkpoints(&*self.disk, &dir, to) {
+            // Superseded ones are ignored when read.
+            self.metrics.checkpoint_deletions_failed.inc();
+            tracing::error!(component = "tsdb", err = %e, "delete old checkpoints");
+        }
+        self.metrics.wal_truncate_seconds.observe(begun.elapsed().as_secs_f64());
+        tracing::info!(component = "tsdb", first, last = to, duration = ?begun.elapsed(), "WAL checkpoint complete");
+        Ok(())
+    }
+
+    /// Marks samples of matching series as deleted, in the log first.
+    pub(crate) fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<(), StorageError> {
+        let _gate = self.gate.read();
+        let set = self.index.read().select(matchers);
+        let pages = self.table.pages();
+        let mut walk = Walk::new(&pages);
+        let mut records = crate::wal::RecordBuf::new();
+        let mut stones: Vec<(u32, TimeRange)> = Vec::new();
+        let mut record = records.tombstones();
+        for series in set {
+            let Some((cells, slot)) = walk.go(series) else { continue };
+            if !cells.is_live(slot) || !cells.has_data(slot) {
+                continue;
+            }
+            // Only what exists now: samples that come later are not deleted.
+            let entry = cells.peek(slot);
+            let newest = if entry.is(HAS_LAST) { entry.last_t } else { i64::MIN };
+            let late = cells.late(slot);
+            let late_max = late.map_or(i64::MIN, |l| {
+                l.mapped.iter().map(|c| c.max).chain(l.range().map(|r| r.1)).max().unwrap_or(i64::MIN)
+            });
+            let oldest = cells.mapped(slot).last().map(|c| c.min);
+            let oldest = oldest.or(entry.has_open().then(|| entry.open_min())).unwrap_or(i64::MAX);
+            let late_min = late.map_or(i64::MAX, |l| {
+                l.mapped.iter().map(|c| c.min).chain(l.range().map(|r| r.0)).min().unwrap_or(i64::MAX)
+            });
+            let cut =
+                TimeRange::new(range.min.max(oldest.min(late_min)), range.max.min(newest.max(late_max)));
+            if cut.min <= cut.max {
+                stones.push((series, cut));
+                record.push(storage::SeriesRef(u64::from(series)), cut.min, cut.max);
+            }
+        }
+        drop(record);
+        drop(walk);
+        if stones.is_empty() {
+            return Ok(());
+        }
+        self.wal.log(&records)?;
+        let mut tombstones = self.tombstones.write();
+        for (series, range) in stones {
+            tombstones.add(series, range);
+        }
+        Ok(())
+    }
+}

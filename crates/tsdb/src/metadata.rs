@@ -1,0 +1,41 @@
+//! Metadata of metric families that were pushed: bounded, in memory.
+
+use model::{Metadata, MetricType};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use storage::MetadataRow;
+
+#[derive(Default)]
+pub(crate) struct MetadataStore(RwLock<BTreeMap<String, Metadata>>);
+
+impl MetadataStore {
+    /// Sets what is known of a family; beyond `max` families new ones are left out.
+    pub(crate) fn set(&self, row: &MetadataRow<'_>, max: usize) {
+        {
+            let known = self.0.read();
+            match known.get(row.family) {
+                Some(have) if have.kind == row.kind && have.unit == row.unit && have.help == row.help => {
+                    return;
+                }
+                None if known.len() >= max => return,
+                _ => {}
+            }
+        }
+        self.put(row.family, row.kind, row.unit, row.help);
+    }
+
+    pub(crate) fn put(&self, family: &str, kind: MetricType, unit: &str, help: &str) {
+        let metadata = Metadata { kind, unit: unit.to_owned(), help: help.to_owned() };
+        self.0.write().insert(family.to_owned(), metadata);
+    }
+
+    pub(crate) fn list(&self, metric: Option<&str>) -> Vec<(String, Metadata)> {
+        let known = self.0.read();
+        match metric {
+            Some(metric) => {
+                known.get_key_value(metric).map(|(n, m)| (n.clone(), m.clone())).into_iter().collect()
+            }
+            None => known.iter().map(|(n, m)| (n.clone(), m.clone())).collect(),
+        }
+    }
+}

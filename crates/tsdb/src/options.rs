@@ -1,0 +1,64 @@
+//! What a store can be told: at start, and while it runs.
+
+use crate::wal::Compression;
+
+/// Options at start. Defaults are upstream's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Length of the shortest block, in ms: head chunks never cross a multiple of it.
+    pub min_block_duration_ms: i64,
+    /// Length of the longest block, in ms.
+    pub max_block_duration_ms: i64,
+    /// Samples after which a chunk is full.
+    pub samples_per_chunk: u16,
+    pub wal_segment_bytes: u64,
+    pub wal_compression: Compression,
+    /// Makes every acknowledgement wait until its records are on the medium.
+    pub wal_sync: bool,
+    /// Keep no lock file in the data directory.
+    pub no_lockfile: bool,
+    /// Series at most; 0 for no ceiling. Known series go on when it is reached.
+    pub max_series: u64,
+    /// Metric and label names must be legal without quotes (`metric_name_validation_scheme: legacy`).
+    pub legacy_names: bool,
+    /// Write metadata of families to the log (feature `metadata-wal-records`).
+    pub metadata_wal_records: bool,
+    /// Families whose metadata is remembered, at most.
+    pub max_metadata: usize,
+    /// What may change later.
+    pub running: Running,
+}
+
+/// What a reload may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// How far behind the newest sample of the head a sample may be, in ms; 0 refuses late samples.
+    pub out_of_order_window_ms: i64,
+    /// Exemplars kept in memory; 0 disables them.
+    pub max_exemplars: usize,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Running { out_of_order_window_ms: 0, max_exemplars: 100_000 }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            min_block_duration_ms: 2 * 3_600_000,
+            max_block_duration_ms: 36 * 3_600_000,
+            samples_per_chunk: 120,
+            wal_segment_bytes: crate::wal::DEFAULT_SEGMENT_BYTES,
+            wal_compression: Compression::Snappy,
+            wal_sync: false,
+            no_lockfile: false,
+            max_series: 0,
+            legacy_names: false,
+            metadata_wal_records: false,
+            max_metadata: 100_000,
+            running: Running::default(),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The head from outside: write, read, restart.
+
+use disk::{Disk, OsDisk};
+use model::{Matcher, Sample, TimeRange};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use storage::admin::Admin;
+use storage::{
+    Batch, BatchSeries, Queryable, RejectReason, SelectHints, SeriesId, SeriesRef, WriteOutcome, Writer,
+    WriterSource, key,
+};
+use tsdb::{Db, Options, ReplayHandle, Running, read_all};
+
+const HOUR: i64 = 3_600_000;
+
+fn open_with(dir: &Path, running: Running) -> Db {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let options = Options { running, ..Options::default() };
+    Db::open(disk, dir, options, &meter::Registry::new(), ReplayHandle::default()).unwrap()
+}
+
+fn open(dir: &Path) -> Db {
+    open_with(dir, Running { out_of_order_window_ms: HOUR, ..Running::default() })
+}
+
+fn key_of(labels: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in labels {
+        key::push_label(&mut out, name, value);
+    }
+    out
+}
+
+fn write(writer: &mut dyn Writer, rows: &[(&[u8], &[(i64, f64)])], reject_late: bool) -> WriteOutcome {
+    let mut batch = Batch { reject_out_of_order: reject_late, ..Batch::default() };
+    for (key, samples) in rows {
+        let from = batch.samples.len() as u32;
+        batch.samples.extend(samples.iter().map(|(t, v)| Sample { t: *t, v: *v }));
+        let samples = from..batch.samples.len() as u32;
+        batch.series.push(BatchSeries { id: SeriesId::Key(key), samples, histograms: 0..0, exemplars: 0..0 });
+    }
+    let mut outcome = WriteOutcome::default();
+    writer.write(&batch, &mut outcome).unwrap();
+    outcome
+}
+
+type Rows = BTreeMap<String, Vec<(i64, f64)>>;
+
+fn read(db: &Db, matchers: &[Matcher]) -> Rows {
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    let hints = SelectHints { sorted: true, ..SelectHints::default() };
+    let mut set = querier.select(matchers, &hints).unwrap();
+    let mut out = Rows::new();
+    while let Some(series) = set.next().unwrap() {
+        let buf = read_all(&*series).unwrap();
+        out.insert(series.labels().to_string(), buf.times.iter().copied().zip(buf.floats).collect());
+    }
+    out
+}
+
+#[test]
+fn written_samples_survive_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys: Vec<_> =
+        (0..50).map(|i| key_of(&[("__name__", "up"), ("instance", &format!("i{i}"))])).collect();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    for step in 0..500i64 {
+        let points = [(step * 15_000, step as f64 * 0.5)];
+        let rows: Vec<(&[u8], &[(i64, f64)])> = keys.iter().map(|k| (k.as_slice(), &points[..])).collect();
+        let outcome = write(&mut *writer, &rows, false);
+        assert_eq!((outcome.samples, outcome.rejected.len()), (50, 0));
+    }
+    let before = read(&db, &[]);
+    assert_eq!(before.len(), 50);
+    assert!(before.values().all(|rows| rows.len() == 500 && rows[499] == (499 * 15_000, 249.5)));
+    // No close: what was acknowledged is in the log.
+    drop((writer, db));
+    let db = open(dir.path());
+    assert_eq!(read(&db, &[]), before);
+    assert_eq!(db.head_range(), Some(TimeRange::new(0, 499 * 15_000)));
+    db.close().unwrap();
+    drop(db);
+    let db = open(dir.path());
+    assert_eq!(read(&db, &[]), before);
+    let one = [Matcher::equal("instance", "i7")];
+    assert_eq!(read(&db, &one).keys().collect::<Vec<_>>(), [r#"{__name__="up", instance="i7"}"#]);
+    let stats = db.head_stats(3).unwrap();
+    assert_eq!((stats.num_series, stats.num_label_pairs), (50, 51));
+    assert_eq!((stats.series_by_metric[0].name.as_str(), stats.series_by_metric[0].value), ("up", 50));
+}
+
+#[test]
+fn refusals_follow_upstream() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let a = key_of(&[("__name__", "a"), ("x", "1")]);
+    let twisted = key_of(&[("x", "1"), ("__name__", "a"), ("empty", "")]);
+    let nameless = key_of(&[("x", "1")]);
+    let now = 10 * HOUR;
+    let first = write(&mut *writer, &[(&a, &[(now, 1.0)])], false);
+    assert_eq!((first.series_created, first.samples), (1, 1));
+    let outcome = write(
+        &mut *writer,
+        &[
+            (&twisted, &[(now, 1.0), (now, 2.0), (now + 1, 3.0)]),
+            (&nameless, &[(now, 1.0)]),
+            (&a, &[(now - 2 * HOUR, 1.0), (now - HOUR / 2, 7.0)]),
+        ],
+        false,
+    );
+    assert_eq!(outcome.refs, [first.refs[0], SeriesRef(0), first.refs[0]]);
+    let reasons: Vec<_> = outcome.rejected.iter().map(|r| (r.series, r.row, r.reason.clone())).collect();
+    assert_eq!(reasons[0], (0, 1, RejectReason::DuplicateTimestamp));
+    assert_eq!(reasons[1].2.to_string(), r#"invalid metric name or labels, got {x="1"}"#);
+    assert_eq!(reasons[2], (2, 4, RejectReason::TooOld));
+    assert_eq!(outcome.samples, 3);
+    let strict = write(&mut *writer, &[(&a, &[(now - 5, 1.0)])], true);
+    assert_eq!(strict.rejected[0].reason, RejectReason::OutOfOrder);
+    let want = vec![(now - HOUR / 2, 7.0), (now, 1.0), (now + 1, 3.0)];
+    assert_eq!(read(&db, &[]).into_values().next(), Some(want.clone()));
+    db.apply_config(Running { out_of_order_window_ms: 0, max_exemplars: 0 });
+    let closed = write(&mut *writer, &[(&a, &[(now - 5, 1.0), (now - 2 * HOUR, 1.0)])], false);
+    let reasons: Vec<_> = closed.rejected.iter().map(|r| r.reason.clone()).collect();
+    assert_eq!(reasons, [RejectReason::OutOfOrder, RejectReason::OutOfBounds]);
+    drop((writer, db));
+    assert_eq!(read(&open(dir.path()), &[]).into_values().next(), Some(want));
+}
+
+#[test]
+fn late_chunks_survive_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = key_of(&[("__name__", "a")]);
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let now = 10 * HOUR;
+    write(&mut *writer, &[(&a, &[(now, 0.0)])], false);
+    for i in (1..200i64).rev() {
+        write(&mut *writer, &[(&a, &[(now - i * 1000, i as f64)])], false);
+    }
+    let before = read(&db, &[]);
+    assert_eq!(before.values().next().unwrap().len(), 200);
+    drop((writer, db));
+    for _ in 0..2 {
+        assert_eq!(read(&open(dir.path()), &[]), before);
+    }
+}
+
+#[test]
+fn deleted_samples_stay_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let (a, b) = (key_of(&[("__name__", "a")]), key_of(&[("__name__", "b")]));
+    let points: Vec<(i64, f64)> = (0..300).map(|i| (i * 1000, i as f64)).collect();
+    write(&mut *writer, &[(&a, &points), (&b, &points)], false);
+    db.delete_series(TimeRange::new(100_000, i64::MAX), &[vec![Matcher::equal("__name__", "a")]]).unwrap();
+    write(&mut *writer, &[(&a, &[(300_000, 1.0)])], false);
+    let check = |db: &Db| {
+        let rows = read(db, &[]);
+        let counts: Vec<usize> = rows.values().map(Vec::len).collect();
+        assert_eq!(counts, [101, 300]);
+    };
+    check(&db);
+    drop((writer, db));
+    check(&open(dir.path()));
+}
+
+#[test]
+fn truncation_forgets_and_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let (old, both) = (key_of(&[("__name__", "old")]), key_of(&[("__name__", "both")]));
+    for step in 0..1440i64 {
+        let point = [(step * 15_000, step as f64)];
+        let mut rows: Vec<(&[u8], &[(i64, f64)])> = vec![(&both, &point)];
+        if step < 240 {
+            rows.push((&old, &point));
+        }
+        write(&mut *writer, &rows, false);
+    }
+    db.truncate(4 * HOUR, None).unwrap();
+    let rows = read(&db, &[]);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.values().next().unwrap().first(), Some(&(4 * HOUR, 960.0)));
+    assert_eq!(db.head_range().unwrap().min, 4 * HOUR);
+    let again = write(&mut *writer, &[(&old, &[(6 * HOUR, 1.0)])], false);
+    assert_eq!((again.series_created, again.samples), (1, 1));
+    let series = db.head_series(TimeRange::new(5 * HOUR, 6 * HOUR));
+    assert_eq!(series.len(), 2);
+}
+
+#[test]
+fn labels_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let keys: Vec<_> = (0..6)
+        .map(|i| key_of(&[("__name__", if i < 3 { "a" } else { "b" }), ("job", &format!("j{i}"))]))
+        .collect();
+    let rows: Vec<(&[u8], &[(i64, f64)])> = keys.iter().map(|k| (k.as_slice(), &[(1, 1.0)][..])).collect();
+    write(&mut *writer, &rows, false);
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    assert_eq!(querier.label_names(&[], 0).unwrap(), ["__name__", "job"]);
+    assert_eq!(querier.label_values("job", &[Matcher::equal("__name__", "b")], 2).unwrap(), ["j3", "j4"]);
+    assert_eq!(querier.label_values("__name__", &[], 0).unwrap(), ["a", "b"]);
+    assert_eq!(querier.label_values("nope", &[], 0).unwrap(), [""; 0]);
+}
