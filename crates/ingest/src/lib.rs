@@ -5,3 +5,4 @@
 
 pub mod receive;
 pub mod status;
+pub mod scrape;

@@ -333,7 +333,7 @@ impl LabelsBuilder {
         self.get(name).unwrap_or("")
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 

@@ -250,6 +250,12 @@ impl ScrapeConfig {
             return refuse("job_name is empty");
         }
         self.http.validate().map_err(|e| ScrapeConfigError(e.to_string()))?;
+        if self.relabel_configs.is_empty() {
+            let addresses = self.sd.static_configs.iter().flat_map(|group| &group.targets);
+            if let Some(address) = addresses.into_iter().find(|a| a.contains('/')) {
+                return refuse(format!("{} is not a valid hostname", quote(address)));
+            }
+        }
         let job = quote(&self.job_name);
         or_global(&mut self.scrape_interval, globals.scrape_interval);
         if self.scrape_timeout > self.scrape_interval {
