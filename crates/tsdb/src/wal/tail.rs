@@ -61,8 +61,8 @@ impl Tail {
         self.wal.0.wait_beyond(self.at, wait);
     }
 
-    /// The next logged record; `None` when everything was delivered.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, WalError> {
+    /// The next logged record and the position behind it; `None` when everything was delivered.
+    pub fn next(&mut self) -> Result<Option<(&[u8], Position)>, WalError> {
         loop {
             let end = self.wal.end();
             if self.at.segment > end.segment
@@ -102,17 +102,18 @@ impl Tail {
             let kind = Compression::of_header(header);
             if kind == Compression::None {
                 // Borrowed anew: the loop above would hold the borrow for its other rounds too.
-                return Ok(Some(match whole {
+                let data = match whole {
                     Some((from, to)) => &self.buffer[from..to],
                     None => &self.scratch.joined,
-                }));
+                };
+                return Ok(Some((data, self.at)));
             }
             if unpack(kind, packed, &mut self.scratch.unpacked).is_err() {
                 let (from, to) = ((start - self.from) as usize, offset);
                 self.lost(from, to, false, "bad compressed data");
                 continue;
             }
-            return Ok(Some(&self.scratch.unpacked));
+            return Ok(Some((&self.scratch.unpacked, self.at)));
         }
     }
 

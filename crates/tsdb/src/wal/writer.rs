@@ -232,6 +232,11 @@ impl Wal {
         self.0.published.lock().end
     }
 
+    /// Whether [`Wal::close`] was called; what was logged can still be read.
+    pub fn is_closed(&self) -> bool {
+        self.0.published.lock().closed
+    }
+
     /// Bytes of the log directory.
     pub fn size_bytes(&self) -> u64 {
         super::metrics::directory_bytes(&*self.0.disk, &self.0.dir)
