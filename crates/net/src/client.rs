@@ -9,7 +9,7 @@ mod credentials;
 mod error;
 mod oauth2;
 mod proxy;
-mod tls;
+pub(crate) mod tls;
 
 pub use error::ClientError;
 

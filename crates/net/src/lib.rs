@@ -6,4 +6,6 @@
 
 pub mod client;
 pub mod config;
+pub mod listen;
 mod pem;
+pub mod web;

@@ -19,7 +19,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The system's roots, read when the first connection needs them.
-fn system_roots() -> Arc<RootCertStore> {
+pub(crate) fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let load = || {
         let mut store = RootCertStore::empty();
