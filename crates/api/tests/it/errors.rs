@@ -121,7 +121,7 @@ const CASES: &[(&str, u16, &str, &str)] = &[
         "/api/v1/format_query?query=(",
         400,
         "bad_data",
-        r#"invalid parameter \"query\": 1:1: parse error: unclosed left parenthesis"#,
+        r#"invalid parameter \"query\": 1:2: parse error: unclosed left parenthesis"#,
     ),
     ("/api/v1/rules?type=x", 400, "bad_data", r#"invalid parameter \"type\": not supported value \"x\""#),
     (

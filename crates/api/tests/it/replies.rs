@@ -14,7 +14,7 @@ const CASES: &[(&str, &str)] = &[
         r#"{"resultType":"vector","result":[{"metric":{},"value":[20.500,"3.5"]}]}"#,
     ),
     ("/api/v1/query?query=1%2B1&time=1", r#"{"resultType":"scalar","result":[1,"2"]}"#),
-    ("/api/v1/query?query=%22a<b%22&time=1", r#"{"resultType":"string","result":[1,"a\u003cb"]}"#),
+    ("/api/v1/query?query=%22a%3Cb%22&time=1", r#"{"resultType":"string","result":[1,"a\u003cb"]}"#),
     ("/api/v1/query?query=nope&time=1", r#"{"resultType":"vector","result":[]}"#),
     (
         "/api/v1/query?query=up%7Binstance=%22a%22%7D[1m]&time=20",
