@@ -3,6 +3,7 @@
 use crate::functions::Function;
 use crate::span::Span;
 use model::Matcher;
+use model::labels::quote;
 
 /// What an expression evaluates to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,8 +111,28 @@ pub struct Paren {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
+    /// The text; bytes that are not UTF-8 read as U+FFFD.
     pub value: String,
+    /// The true bytes when escapes (`"\xff"`) spell what is not UTF-8. Such a text is never a valid name.
+    pub bytes: Option<Vec<u8>>,
     pub span: Span,
+}
+
+impl StringLiteral {
+    /// The text in quotes, as Go quotes it.
+    pub fn quoted(&self) -> String {
+        let Some(bytes) = &self.bytes else { return quote(&self.value) };
+        let mut out = String::from("\"");
+        for chunk in bytes.utf8_chunks() {
+            let valid = quote(chunk.valid());
+            out.push_str(&valid[1..valid.len() - 1]);
+            for byte in chunk.invalid() {
+                out.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        out.push('"');
+        out
+    }
 }
 
 /// `expr[range:step]`.

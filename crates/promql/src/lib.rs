@@ -15,6 +15,8 @@ mod pretty;
 mod print;
 pub mod series_text;
 mod span;
+#[cfg(test)]
+mod tests;
 mod token;
 mod visit;
 
@@ -35,7 +37,7 @@ pub use span::Span;
 pub use token::keywords;
 
 /// Height above which a tree is refused, so that walkers may recurse. Chains as `a + b + c` count too.
-pub const MAX_DEPTH: usize = 1000;
+pub const MAX_DEPTH: usize = 500;
 
 /// Which experimental parts of the language are on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ impl Display for Expr {
             Expr::Matrix(e) => e.fmt(f),
             Expr::Number(e) => e.fmt(f),
             Expr::Paren(e) => write!(f, "({})", e.expr),
-            Expr::String(e) => f.write_str(&quote(&e.value)),
+            Expr::String(e) => f.write_str(&e.quoted()),
             Expr::Subquery(e) => write!(f, "{}{}", e.expr, SubqueryTimes(e)),
             Expr::Unary(e) => write!(f, "{}{}", e.op.as_str(), e.expr),
             Expr::Vector(e) => e.fmt(f),

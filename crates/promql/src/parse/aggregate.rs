@@ -15,7 +15,7 @@ struct Modifier {
 
 impl Parser<'_> {
     /// Behind the operator, which is known to be followed by `(`, `by` or `without`.
-    pub(super) fn aggregate(&mut self, name: Token, op: AggregateOp) -> Step<Expr> {
+    pub(super) fn aggregate(&mut self, name: Token, op: AggregateOp) -> Step<Box<Expr>> {
         match self.aggregate_parts() {
             Ok((modifier, args, read_on)) => {
                 let mut end = self.last_closing;
@@ -60,7 +60,7 @@ impl Parser<'_> {
         modifier: Modifier,
         mut args: Vec<Expr>,
         span: Span,
-    ) -> Expr {
+    ) -> Box<Expr> {
         if args.is_empty() {
             self.complain(span, "no arguments for aggregate expression provided");
             return hole(span);
@@ -76,14 +76,16 @@ impl Parser<'_> {
         let want = if op.has_param() { 2 } else { 1 };
         let got = args.len();
         match (args.pop(), args.pop(), args.is_empty()) {
-            (Some(expr), param, true) if param.is_some() == op.has_param() => Expr::Aggregate(Aggregate {
-                op,
-                expr: Box::new(expr),
-                param: param.map(Box::new),
-                grouping: modifier.grouping,
-                without: modifier.without,
-                span,
-            }),
+            (Some(expr), param, true) if param.is_some() == op.has_param() => {
+                Box::new(Expr::Aggregate(Aggregate {
+                    op,
+                    expr: Box::new(expr),
+                    param: param.map(Box::new),
+                    grouping: modifier.grouping,
+                    without: modifier.without,
+                    span,
+                }))
+            }
             _ => {
                 self.complain(
                     span,

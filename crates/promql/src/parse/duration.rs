@@ -43,7 +43,7 @@ fn wrap(mut expr: DurationExpr, start: usize) -> DurationExpr {
 
 impl Parser<'_> {
     /// `expr[5m]`, `expr[5m:]`, `expr[5m:1m]`.
-    pub(super) fn brackets(&mut self, lhs: Expr) -> Step<Expr> {
+    pub(super) fn brackets(&mut self, lhs: Box<Expr>) -> Step<Box<Expr>> {
         const STARTS: &str = "number, duration, step(), or range()";
         let open = self.shift();
         let lhs_height = self.height;
@@ -76,32 +76,31 @@ impl Parser<'_> {
         let close = self.recovering_with("subquery selector", "\"]\"", |p| p.expect(Kind::RightBracket))?;
         let Some(close) = close else { return self.grown(lhs_height).map(|()| lhs) };
         self.grown(lhs_height + 1)?;
-        Ok(Expr::Subquery(Subquery {
-            expr: Box::new(lhs),
+        Ok(Box::new(Expr::Subquery(Subquery {
+            expr: lhs,
             range: value_of(range),
             step: step.map(value_of),
             offset: DurationValue::default(),
             at: None,
             end: close.span.end,
-        }))
+        })))
     }
 
-    fn matrix(&mut self, lhs: Expr, range: DurationValue, open: Token, close: Token) -> Expr {
+    fn matrix(&mut self, lhs: Box<Expr>, range: DurationValue, open: Token, close: Token) -> Box<Expr> {
         let span = open.span.to(close.span);
-        match lhs {
-            Expr::Vector(selector) => {
-                if !selector.offset.is_zero() {
-                    self.complain(span, "no offset modifiers allowed before range");
-                } else if selector.at.is_some() {
-                    self.complain(span, "no @ modifiers allowed before range");
-                }
-                Expr::Matrix(MatrixSelector { selector, range, end: self.last_closing })
-            }
+        let selector = match *lhs {
+            Expr::Vector(selector) => selector,
             other => {
                 self.complain(span, "ranges only allowed for vector selectors");
-                other
+                return Box::new(other);
             }
+        };
+        if !selector.offset.is_zero() {
+            self.complain(span, "no offset modifiers allowed before range");
+        } else if selector.at.is_some() {
+            self.complain(span, "no @ modifiers allowed before range");
         }
+        Box::new(Expr::Matrix(MatrixSelector { selector, range, end: self.last_closing }))
     }
 
     fn positive_duration(&mut self) -> Step<DurationExpr> {
@@ -128,7 +127,7 @@ impl Parser<'_> {
     }
 
     /// `expr offset …`
-    pub(super) fn offset(&mut self, mut lhs: Expr) -> Step<Expr> {
+    pub(super) fn offset(&mut self, mut lhs: Box<Expr>) -> Step<Box<Expr>> {
         self.shift();
         let height = self.height;
         let value = match self.offset_duration() {
@@ -143,7 +142,7 @@ impl Parser<'_> {
         self.height = height;
         let end = self.last_closing;
         let span = lhs.span();
-        let (slot, end_slot) = match &mut lhs {
+        let (slot, end_slot) = match &mut *lhs {
             Expr::Vector(v) => (&mut v.offset, &mut v.span.end),
             Expr::Matrix(m) => (&mut m.selector.offset, &mut m.end),
             Expr::Subquery(s) => (&mut s.offset, &mut s.end),

@@ -25,7 +25,7 @@ pub(super) const fn precedence(op: BinaryOp) -> u8 {
 
 impl Parser<'_> {
     /// An expression up to the first operator that binds no tighter than `floor`.
-    pub(super) fn expr(&mut self, floor: u8) -> Step<Expr> {
+    pub(super) fn expr(&mut self, floor: u8) -> Step<Box<Expr>> {
         self.nesting += 1;
         if self.nesting > MAX_DEPTH {
             self.too_deep()?;
@@ -37,7 +37,7 @@ impl Parser<'_> {
     }
 
     /// Goes on behind an operand.
-    pub(super) fn expr_from(&mut self, mut lhs: Expr, floor: u8) -> Step<Expr> {
+    pub(super) fn expr_from(&mut self, mut lhs: Box<Expr>, floor: u8) -> Step<Box<Expr>> {
         loop {
             match self.peek() {
                 Kind::Op(op) if precedence(op) > floor => lhs = self.binary(lhs, op)?,
@@ -53,28 +53,33 @@ impl Parser<'_> {
         }
     }
 
-    fn operand(&mut self) -> Step<Expr> {
+    fn operand(&mut self) -> Step<Box<Expr>> {
         loop {
             self.height = 1;
             match self.peek() {
                 Kind::LeftParen => return self.paren(),
                 Kind::Op(BinaryOp::Add) => return self.sign(UnaryOp::Plus),
                 Kind::Op(BinaryOp::Sub) => return self.sign(UnaryOp::Minus),
-                Kind::Number | Kind::Duration => return Ok(Expr::Number(self.number_literal())),
-                Kind::String => {
-                    let token = self.shift();
-                    let value = self.unquote(token);
-                    return Ok(Expr::String(StringLiteral { value, span: token.span }));
-                }
-                Kind::LeftBrace => return self.vector_selector(None).map(Expr::Vector),
+                Kind::Number | Kind::Duration => return Ok(Box::new(Expr::Number(self.number_literal()))),
+                Kind::String => return Ok(self.string_literal()),
+                Kind::LeftBrace => return self.vector_selector(None).map(|v| Box::new(Expr::Vector(v))),
                 kind if kind.is_metric_name() => return self.named(),
                 _ => self.reject()?,
             }
         }
     }
 
+    fn string_literal(&mut self) -> Box<Expr> {
+        let token = self.shift();
+        let (value, bytes) = match String::from_utf8(super::number::unquote(self.text(token))) {
+            Ok(value) => (value, None),
+            Err(e) => (String::from_utf8_lossy(e.as_bytes()).into_owned(), Some(e.into_bytes())),
+        };
+        Box::new(Expr::String(StringLiteral { value, bytes, span: token.span }))
+    }
+
     /// A call, an aggregation or a selector: what follows the name decides.
-    fn named(&mut self) -> Step<Expr> {
+    fn named(&mut self) -> Step<Box<Expr>> {
         let name = self.shift();
         let next = self.peek();
         match (name.kind, next) {
@@ -83,11 +88,11 @@ impl Parser<'_> {
             }
             (Kind::Identifier, Kind::LeftParen) => self.call(name),
             (Kind::Word(word), Kind::LeftParen) if word.is_preprocessor() => self.call(name),
-            _ => self.vector_selector(Some(name)).map(Expr::Vector),
+            _ => self.vector_selector(Some(name)).map(|v| Box::new(Expr::Vector(v))),
         }
     }
 
-    fn paren(&mut self) -> Step<Expr> {
+    fn paren(&mut self) -> Step<Box<Expr>> {
         let open = self.shift();
         let mut expr = self.expr(0)?;
         while self.peek() != Kind::RightParen {
@@ -97,25 +102,22 @@ impl Parser<'_> {
         }
         let close = self.shift();
         self.grown(self.height + 1)?;
-        Ok(Expr::Paren(Paren { expr: Box::new(expr), span: open.span.to(close.span) }))
+        Ok(Box::new(Expr::Paren(Paren { expr, span: open.span.to(close.span) })))
     }
 
-    fn sign(&mut self, op: UnaryOp) -> Step<Expr> {
+    fn sign(&mut self, op: UnaryOp) -> Step<Box<Expr>> {
         let start = self.shift().span.start;
-        Ok(match self.expr(MUL)? {
-            Expr::Number(mut number) => {
-                number.negate(op);
-                number.span.start = start;
-                Expr::Number(number)
-            }
-            expr => {
-                self.grown(self.height + 1)?;
-                Expr::Unary(Unary { op, expr: Box::new(expr), start })
-            }
-        })
+        let mut expr = self.expr(MUL)?;
+        if let Expr::Number(number) = &mut *expr {
+            number.negate(op);
+            number.span.start = start;
+            return Ok(expr);
+        }
+        self.grown(self.height + 1)?;
+        Ok(Box::new(Expr::Unary(Unary { op, expr, start })))
     }
 
-    fn call(&mut self, name: Token) -> Step<Expr> {
+    fn call(&mut self, name: Token) -> Step<Box<Expr>> {
         let args = self.arguments()?;
         let span = Span::new(name.span.start, self.last_closing);
         let text = self.text(name);
@@ -126,7 +128,7 @@ impl Parser<'_> {
         if func.experimental && !self.options.experimental_functions {
             self.complain(name.span, format!("function {} is not enabled", quote(text)));
         }
-        Ok(Expr::Call(Call { func, args, span }))
+        Ok(Box::new(Expr::Call(Call { func, args, span })))
     }
 
     /// `(a, b)`, for calls and aggregations.
@@ -138,7 +140,7 @@ impl Parser<'_> {
             self.height = 1;
             return Ok(args);
         }
-        args.push(self.expr(0)?);
+        args.push(*self.expr(0)?);
         height = height.max(self.height);
         loop {
             match self.peek() {
@@ -150,7 +152,7 @@ impl Parser<'_> {
                 Kind::Comma => {
                     let comma = self.shift();
                     if self.peek().starts_expr() {
-                        args.push(self.expr(0)?);
+                        args.push(*self.expr(0)?);
                         height = height.max(self.height);
                     } else {
                         self.complain(comma.span, "trailing commas not allowed in function call args");
@@ -161,21 +163,20 @@ impl Parser<'_> {
         }
     }
 
-    fn binary(&mut self, lhs: Expr, op: BinaryOp) -> Step<Expr> {
+    fn binary(&mut self, lhs: Box<Expr>, op: BinaryOp) -> Step<Box<Expr>> {
         let lhs_height = self.height;
         self.shift();
         let (matching, return_bool) = self.modifiers()?;
         // To the right of `^` stands another `^`; all else groups to the left.
         let rhs = self.expr(if op == BinaryOp::Pow { POW - 1 } else { precedence(op) })?;
         let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
-        let binary =
-            Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), matching: Some(matching), return_bool };
+        let binary = Binary { op, lhs, rhs, matching: Some(matching), return_bool };
         if filled && !self.options.fill_modifiers {
             let span = binary.lhs.span().to(binary.rhs.span());
             self.complain(span, "binop fill modifiers are experimental and not enabled");
         }
         self.grown(self.height.max(lhs_height) + 1)?;
-        Ok(Expr::Binary(binary))
+        Ok(Box::new(Expr::Binary(binary)))
     }
 
     /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`…, in this order, each optional.
@@ -204,9 +205,17 @@ impl Parser<'_> {
             if let Some(card) = card {
                 self.shift();
                 matching.card = card;
-                if self.peek() == Kind::LeftParen {
-                    matching.include = self.grouping_labels()?;
-                }
+                let include = self.recovering_with("grouping opts", "\"(\"", |p| {
+                    loop {
+                        match p.peek() {
+                            Kind::LeftParen => break p.grouping_labels(),
+                            // The right side begins, or `fill`.
+                            kind if kind.starts_expr() => break Ok(Vec::new()),
+                            _ => p.reject()?,
+                        }
+                    }
+                })?;
+                matching.include = include.unwrap_or_default();
             }
         }
         match self.peek() {
@@ -260,7 +269,7 @@ impl Parser<'_> {
         }
     }
 
-    fn at(&mut self, mut lhs: Expr) -> Step<Expr> {
+    fn at(&mut self, mut lhs: Box<Expr>) -> Step<Box<Expr>> {
         self.shift();
         let stamp = match self.at_value() {
             Err(Stop::Unwind) => {
@@ -284,7 +293,7 @@ impl Parser<'_> {
             AtValue::End => AtModifier::End,
         };
         let end = self.last_closing;
-        let (slot, end_slot) = match &mut lhs {
+        let (slot, end_slot) = match &mut *lhs {
             Expr::Vector(v) => (&mut v.at, &mut v.span.end),
             Expr::Matrix(m) => (&mut m.selector.at, &mut m.end),
             Expr::Subquery(s) => (&mut s.at, &mut s.end),
@@ -357,8 +366,8 @@ enum AtValue {
 }
 
 /// Stands where an error left nothing to build; never leaves the parser.
-pub(super) fn hole(span: Span) -> Expr {
-    Expr::String(StringLiteral { value: String::new(), span })
+pub(super) fn hole(span: Span) -> Box<Expr> {
+    Box::new(Expr::String(StringLiteral { value: String::new(), bytes: None, span }))
 }
 
 impl NumberLiteral {

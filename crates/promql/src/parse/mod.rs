@@ -251,7 +251,7 @@ pub fn parse(query: &str, options: Options) -> Result<Expr, ParseError> {
         }
         p.expr(0).map(Some)
     });
-    let mut expr = expr.flatten();
+    let mut expr = expr.flatten().map(|e| *e);
     // Types of a tree with holes mean nothing.
     if let (Some(expr), true) = (&mut expr, parser.complaints.is_empty()) {
         crate::check::check(expr, query, &mut parser.complaints);

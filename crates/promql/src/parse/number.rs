@@ -21,9 +21,13 @@ impl Parser<'_> {
         NumberLiteral { value, duration: token.kind == Kind::Duration, span: token.span }
     }
 
-    /// The text that a string token stands for.
+    /// The text that a string token stands for. Escapes can spell bytes that are not UTF-8; labels and
+    /// their values never hold those, so they become U+FFFD.
     pub(super) fn unquote(&mut self, token: Token) -> String {
-        unquote(self.text(token))
+        match String::from_utf8(unquote(self.text(token))) {
+            Ok(text) => text,
+            Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+        }
     }
 }
 
@@ -94,12 +98,10 @@ fn underscores_ok(text: &str) -> bool {
 }
 
 /// Resolves quotes and escapes of a string the lexer has accepted.
-///
-/// Escapes can spell bytes that are not UTF-8; label values never are, so those become U+FFFD.
-pub(crate) fn unquote(text: &str) -> String {
+pub(crate) fn unquote(text: &str) -> Vec<u8> {
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or("");
     if text.starts_with('`') || !inner.contains('\\') {
-        return inner.to_owned();
+        return inner.as_bytes().to_vec();
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut chars = inner.chars();
@@ -133,10 +135,7 @@ pub(crate) fn unquote(text: &str) -> String {
             None => {}
         }
     }
-    match String::from_utf8(out) {
-        Ok(text) => text,
-        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
-    }
+    out
 }
 
 fn digits(chars: &mut std::str::Chars<'_>, count: usize, radix: u32, first: u32) -> u32 {

@@ -29,34 +29,40 @@ pub fn parse_series(text: &str) -> Result<SeriesText, ParseError> {
     let mut parser = Parser::new(Lexer::series(text), Options::default());
     let series = parser.whole(|p| {
         let labels = p.metric()?;
-        let values = p.recovering_with("series values", "", |p| p.series_values())?;
-        Ok(SeriesText { labels, values: values.unwrap_or_default() })
+        let mut values = Vec::new();
+        p.recovering_with("series values", "", |p| {
+            while !matches!(p.peek(), Kind::Space | Kind::Eof | Kind::End) {
+                p.reject()?;
+            }
+            Ok(())
+        })?;
+        while p.recovering_with("series values", "", |p| p.series_values(&mut values))?.is_none() {}
+        Ok(SeriesText { labels, values })
     });
     parser.finish(series)
 }
 
 impl Parser<'_> {
-    fn series_values(&mut self) -> Step<Vec<SeriesValue>> {
-        let mut values = Vec::new();
+    fn series_values(&mut self, values: &mut Vec<SeriesValue>) -> Step<()> {
         while self.peek() == Kind::Space {
             self.shift();
             match self.peek() {
                 Kind::Blank => {
                     self.shift();
                     let times = self.times()?;
-                    self.repeat(&mut values, times.unwrap_or(1), |_| Ok(SeriesValue::Omitted))?;
+                    self.repeat(values, times.unwrap_or(1), |_| Ok(SeriesValue::Omitted))?;
                 }
                 Kind::Identifier
                 | Kind::Number
                 | Kind::Duration
                 | Kind::Op(BinaryOp::Add | BinaryOp::Sub) => {
-                    self.floats(&mut values)?;
+                    self.floats(values)?;
                 }
-                Kind::OpenHist => self.histograms(&mut values)?,
+                Kind::OpenHist => self.histograms(values)?,
                 _ => {}
             }
         }
-        Ok(values)
+        Ok(())
     }
 
     fn repeat(
