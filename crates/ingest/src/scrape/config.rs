@@ -330,8 +330,8 @@ impl ScrapeConfig {
     pub fn resolve(&self, globals: &Globals) -> Result<Job, ScrapeConfigError> {
         let mut c = self.clone();
         c.fill(globals)?;
-        let protocols = check_protocols(c.scrape_protocols.as_deref().unwrap_or_default())
-            .map_err(ScrapeConfigError)?;
+        let protocols =
+            check_protocols(c.scrape_protocols.as_deref().unwrap_or_default()).map_err(ScrapeConfigError)?;
         let fallback = ScrapeProtocol::from_name(&c.fallback_scrape_protocol);
         let escaping = check_escaping(&c.metric_name_escaping_scheme, "scrape config")?;
         Ok(Job {

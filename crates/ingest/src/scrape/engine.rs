@@ -132,10 +132,6 @@ impl Engine {
         Engine { cache: self.cache, ..fresh }
     }
 
-    pub(super) fn state(&self) -> &Arc<TargetState> {
-        &self.state
-    }
-
     /// Stores what a target answered, or that it did not. `scratch.body` is not touched. `body_bytes` is what
     /// `scrape_body_size_bytes` reports for a failed fetch.
     pub(super) fn scrape(
@@ -267,7 +263,8 @@ impl Engine {
         }
         reading.finish()?;
         if pass == Pass::First {
-            let changed = metadata.changed().map(|(f, m)| (f.to_owned(), m.kind, m.unit.clone(), m.help.clone()));
+            let changed =
+                metadata.changed().map(|(f, m)| (f.to_owned(), m.kind, m.unit.clone(), m.help.clone()));
             scratch.metadata.extend(changed);
         }
         Ok(())
@@ -410,7 +407,8 @@ impl Engine {
             return false;
         }
         let meters = &self.job.meters;
-        let (mut unknown, mut late, mut twice, mut bounds, mut exemplars, mut other) = (false, 0, 0, 0, 0, None);
+        let (mut unknown, mut late, mut twice, mut bounds, mut exemplars, mut other) =
+            (false, 0, 0, 0, 0, None);
         for refused in &outcome.rejected {
             let Some(row) = rows.get(refused.series as usize) else { continue };
             match (&refused.reason, refused.kind) {

@@ -65,7 +65,8 @@ impl Shaper {
             )));
         }
         if rules.is_empty() && !self.conflicts(scraped) {
-            let merged = Merged { a: scraped.iter().filter(not_empty).peekable(), b: self.target.iter().peekable() };
+            let merged =
+                Merged { a: scraped.iter().filter(not_empty).peekable(), b: self.target.iter().peekable() };
             self.check(merged.clone())?;
             for (name, value) in merged {
                 push_label(out, name, value);
@@ -254,7 +255,8 @@ mod tests {
     fn conflicts_move_aside_unless_honoured() {
         let target = [("instance", "i"), ("job", "j")];
         let scraped = [("__name__", "m"), ("job", "own"), ("exported_job", "older")];
-        let moved = r#"{__name__="m", exported_exported_job="own", exported_job="older", instance="i", job="j"}"#;
+        let moved =
+            r#"{__name__="m", exported_exported_job="own", exported_job="older", instance="i", job="j"}"#;
         assert_eq!(run(|_| (), &target, &scraped).unwrap(), moved);
         let kept = r#"{__name__="m", exported_job="older", instance="i", job="own"}"#;
         assert_eq!(run(|c| c.honor_labels = true, &target, &scraped).unwrap(), kept);

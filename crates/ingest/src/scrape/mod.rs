@@ -6,14 +6,22 @@
 mod cache;
 pub mod config;
 mod engine;
+mod fetch;
 mod labels;
 mod limit;
 mod metadata;
 mod meters;
+mod pool;
 mod report;
 mod state;
+mod supervisor;
 mod target;
+#[cfg(test)]
+mod tests;
+mod worker;
 
 pub use config::{Globals, Job, ScrapeConfig, ScrapeConfigError};
 pub use state::FailureLog;
+pub use supervisor::{ApplyError, OpenFailureLog, Options, Supervisor};
 pub use target::offset_seed;
+pub use worker::WallClock;

@@ -1,6 +1,6 @@
 //! The series that each scrape reports about itself: `up` and its siblings.
 
-use model::{LabelsBuilder, Labels, METRIC_NAME};
+use model::{Labels, LabelsBuilder, METRIC_NAME};
 use storage::{SeriesRef, key};
 
 /// Reported always, in upstream's order; the values of a [`Reported`] stand in the same order.

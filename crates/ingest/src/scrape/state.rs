@@ -89,8 +89,9 @@ impl TargetState {
     }
 
     /// Takes over what discovery says now; the labels after relabelling are the same.
-    pub(super) fn rediscovered(&self, own: Labels, group: Labels) {
-        *self.found.lock() = (own, group);
+    pub(super) fn rediscovered_as(&self, other: &TargetState) {
+        let found = other.found.lock().clone();
+        *self.found.lock() = found;
     }
 
     pub(super) fn status(&self, job: &Job) -> ActiveTarget {

@@ -141,7 +141,9 @@ fn switch(labels: &LabelsBuilder, name: &str, what: &str, default: bool) -> Resu
         "" => Ok(default),
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        other => Err(format!("error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax", quote(other))),
+        other => {
+            Err(format!("error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax", quote(other)))
+        }
     }
 }
 
@@ -222,7 +224,8 @@ mod tests {
 
     fn run(job: &Job, own: &[(&str, &str)], group: &[(&str, &str)]) -> Result<Option<Target>, String> {
         let rules = compile(&job.relabel, NameValidation::Utf8).unwrap();
-        let (own, group) = (Labels::from_pairs(own.iter().copied()), Labels::from_pairs(group.iter().copied()));
+        let (own, group) =
+            (Labels::from_pairs(own.iter().copied()), Labels::from_pairs(group.iter().copied()));
         populate(job, &rules, &own, &group)
     }
 
@@ -244,10 +247,7 @@ mod tests {
         });
         let target = run(&job, &[("__address__", "h"), ("__param_x", "1&2"), ("instance", "i")], &[]);
         let target = target.unwrap().unwrap();
-        assert_eq!(
-            target.url,
-            "https://h/a%20b%3Fc?match%5B%5D=%7Ba%3D%22b+c%22%7D&match%5B%5D=up&x=1%262"
-        );
+        assert_eq!(target.url, "https://h/a%20b%3Fc?match%5B%5D=%7Ba%3D%22b+c%22%7D&match%5B%5D=up&x=1%262");
         assert_eq!(target.public.value("instance"), "i");
     }
 
