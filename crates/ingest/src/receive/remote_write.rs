@@ -121,7 +121,7 @@ pub struct WriteReply {
     pub status: u16,
     /// Ends with a line feed unless it is empty.
     pub body: String,
-    /// Set for 2.0 messages that got as far as being decoded.
+    /// Set for 2.0 messages that got as far as being decoded, and for 1.0 when a part was stored.
     pub written: Option<Written>,
 }
 
@@ -313,7 +313,8 @@ impl Receiver {
                         err = refused.texts.first().map_or("", String::as_str),
                         "Rows of a remote write request were refused"
                     );
-                    fail(400, &text, written)
+                    // In a 1.0 reply too: senders that look for the counts learn that the rest is stored.
+                    WriteReply { written: Some(written), ..fail(400, &text, written) }
                 }
             }
         };

@@ -241,7 +241,7 @@ fn bad_rows_are_named_and_good_ones_stored() {
             "out of bounds: timestamp is too far in the future for series {{__name__=\"a\"{job}}}\nout of order sample for series {{__name__=\"b\"{job}}}\n"
         );
         assert_eq!((reply.status, reply.body), (400, want));
-        assert_eq!(reply.written, v2.then_some(Written { samples: 2, ..Written::default() }));
+        assert_eq!(reply.written, Some(Written { samples: 2, ..Written::default() }));
         assert_eq!(bench.stored().len(), 2);
     }
 }

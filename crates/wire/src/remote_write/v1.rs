@@ -224,6 +224,23 @@ pub fn push_samples(out: &mut Vec<u8>, key: &[u8], samples: &[Sample]) {
     }
 }
 
+/// As [`push_samples`] with one sample, for a key in pieces of `key_len` bytes together.
+pub fn push_sample_of<'k>(
+    out: &mut Vec<u8>,
+    key_len: usize,
+    key: impl Iterator<Item = &'k [u8]>,
+    t: i64,
+    v: f64,
+) {
+    let len = sample_len(t, v);
+    put_tag(out, 1, WireType::Len);
+    put_varint(out, (key_len + len_field(len)) as u64);
+    key.for_each(|piece| out.extend_from_slice(piece));
+    out.push(SAMPLES_TAG);
+    put_varint(out, len as u64);
+    put_sample_body(out, t, v);
+}
+
 /// Appends a series with one exemplar.
 pub fn push_exemplar(out: &mut Vec<u8>, key: &[u8], row: ExemplarRow<'_>) {
     let value = if row.v.to_bits() == 0 { 0 } else { 9 };
