@@ -119,3 +119,81 @@ proptest! {
         prop_assert!(decode(cut, &mut Vec::new(), &mut Vec::new()).is_err());
     }
 }
+
+/// The samples from which Prometheus 3.14 made the four chunks of `testdata/xor.hex`.
+fn golden(kind: u64) -> Vec<(i64, f64)> {
+    let mut t = 1_700_000_000_000i64;
+    let mut seed = kind + 1;
+    let mut samples = Vec::new();
+    for i in 0..120 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let r = seed >> 33;
+        let v = match kind {
+            0 => f64::from(i * 7),
+            1 => {
+                t += (r % 5) as i64;
+                ((r % 1000) as f64).sqrt()
+            }
+            2 => {
+                t += (r % 2_000_000) as i64 - 900_000;
+                f64::from_bits(seed)
+            }
+            _ => {
+                if r.is_multiple_of(13) {
+                    t = t.wrapping_add((seed >> 20) as i64);
+                }
+                if r.is_multiple_of(11) {
+                    f64::from_bits(model::sample::NORMAL_NAN_BITS)
+                } else {
+                    (r % 3) as f64
+                }
+            }
+        };
+        t += 15_000;
+        samples.push((t, v));
+    }
+    samples
+}
+
+#[test]
+fn bytes_are_those_of_prometheus() {
+    for (kind, line) in include_str!("../testdata/xor.hex").lines().enumerate() {
+        let want: Vec<u8> = (0..line.len() / 2)
+            .map(|i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).expect("hex"))
+            .collect();
+        let samples = golden(kind as u64);
+        assert_eq!(encode(&samples), want, "chunk {kind}");
+        let bits: Vec<_> = samples.iter().map(|(t, v)| (*t, v.to_bits())).collect();
+        assert_eq!(bits_of(&want), bits);
+    }
+}
+
+/// `cargo test --release -p chunk -- --ignored --nocapture speed`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    for kind in 0..2 {
+        let data = encode(&golden(kind));
+        let best = Reencoder::new().shrink(&data).expect("decodes").unwrap_or(data.clone());
+        for (name, data) in [("appended", &data), ("re-encoded", &best)] {
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            let start = std::time::Instant::now();
+            let rounds = 100_000;
+            for _ in 0..rounds {
+                times.clear();
+                values.clear();
+                decode(data, &mut times, &mut values).expect("decodes");
+                std::hint::black_box((&times, &values));
+            }
+            let ns = start.elapsed().as_nanos() as f64 / f64::from(rounds) / 120.0;
+            println!("kind {kind} {name}: {} bytes, {ns:.2} ns per sample", data.len());
+        }
+        let (times, values): (Vec<_>, Vec<_>) = golden(kind).into_iter().unzip();
+        let mut reencoder = Reencoder::new();
+        let start = std::time::Instant::now();
+        for _ in 0..10_000 {
+            std::hint::black_box(reencoder.encode(&times, &values));
+        }
+        println!("kind {kind}: {:.2} ns per sample to re-encode", start.elapsed().as_nanos() as f64 / 1.2e6);
+    }
+}
