@@ -39,3 +39,12 @@ pub struct FloatHistogram {
     /// Upper bounds of custom buckets, without the last one, `+Inf`.
     pub custom_values: Vec<f64>,
 }
+
+mod arithmetic;
+mod buckets;
+mod reset;
+mod text;
+mod trim;
+
+pub use arithmetic::{Combined, Compensation, IncompatibleSchemas};
+pub use buckets::Bucket;
