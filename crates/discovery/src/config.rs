@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 /// What upstream knows and this version does not; refused by name.
-pub const UNBUILT: [&str; 34] = [
+const UNBUILT: [&str; 34] = [
     "aws_sd_configs",
     "azure_sd_configs",
     "consul_sd_configs",
@@ -76,8 +76,8 @@ impl SdConfigs {
 
 const BUILT: usize = 3;
 
-/// All field names, the built ones first.
-static FIELDS: [&str; BUILT + UNBUILT.len()] = {
+/// Names of all sections that upstream knows, those that are built first.
+pub static SECTIONS: [&str; BUILT + UNBUILT.len()] = {
     let mut all = [""; BUILT + UNBUILT.len()];
     all[0] = "static_configs";
     all[1] = "file_sd_configs";
@@ -92,7 +92,7 @@ static FIELDS: [&str; BUILT + UNBUILT.len()] = {
 
 impl<'de> Deserialize<'de> for SdConfigs {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_struct("SdConfigs", &FIELDS, Fields)
+        d.deserialize_struct("SdConfigs", &SECTIONS, Fields)
     }
 }
 
@@ -118,9 +118,9 @@ impl<'de> Visitor<'de> for Fields {
                 "http_sd_configs" => {
                     configs.http_sd_configs = map.next_value_seed(Section("http_sd_configs", PhantomData))?
                 }
-                other => match FIELDS.iter().find(|f| **f == other) {
+                other => match SECTIONS.iter().find(|f| **f == other) {
                     Some(name) => map.next_value_seed(NotBuilt(name))?,
-                    None => return Err(de::Error::unknown_field(other, &FIELDS)),
+                    None => return Err(de::Error::unknown_field(other, &SECTIONS)),
                 },
             }
         }

@@ -84,7 +84,9 @@ fn matches(pattern: &[char], name: &[char]) -> bool {
     }
 }
 
-fn list(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
+/// Files that match a path whose last part may hold `*` and `?`, in order of their names. Directories that cannot
+/// be read hold none.
+pub fn glob(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !name.contains(['*', '?']) {
         return if disk.exists(pattern) { vec![pattern.to_owned()] } else { Vec::new() };
@@ -143,7 +145,7 @@ impl FileProvider {
         let mut groups = Vec::new();
         let mut present: Vec<PathBuf> = Vec::new();
         for pattern in &self.config.files {
-            present.extend(list(&*self.disk, pattern));
+            present.extend(glob(&*self.disk, pattern));
         }
         for path in &present {
             let disk = &self.disk;

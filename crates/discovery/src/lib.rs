@@ -12,8 +12,8 @@ mod http_sd;
 mod metrics;
 mod supervisor;
 
-pub use config::{SdConfigs, UNBUILT};
-pub use file::FileSdConfig;
+pub use config::{SECTIONS, SdConfigs};
+pub use file::{FileSdConfig, glob};
 pub use group::{StaticConfig, TargetGroup};
 pub use http_sd::HttpSdConfig;
 pub use metrics::SdMetrics;
