@@ -82,6 +82,15 @@ impl XorState {
     pub fn append(&mut self, buf: &mut [u8], t: i64, v: f64) -> Result<(), Grow> {
         let count =
             if self.bits == 16 { 0 } else { buf.first_chunk::<2>().map_or(0, |n| u16::from_be_bytes(*n)) };
+        self.append_counted(buf, count, t, v)?;
+        buf[..2].copy_from_slice(&(count + 1).to_be_bytes());
+        Ok(())
+    }
+
+    /// [`XorState::append`] for a caller that counts: `count` samples are in the chunk. The header is neither
+    /// read nor written, which spares a cache line; the caller puts the number there before anybody decodes.
+    #[inline]
+    pub fn append_counted(&mut self, buf: &mut [u8], count: u16, t: i64, v: f64) -> Result<(), Grow> {
         debug_assert!(count < u16::MAX, "chunk is full");
         let mut parts = Parts::default();
         let delta = match count {
@@ -140,7 +149,6 @@ impl XorState {
             }
         }
         self.write(buf, &parts)?;
-        buf[..2].copy_from_slice(&(count + 1).to_be_bytes());
         (self.t, self.v, self.delta) = (t, v, delta);
         (self.leading, self.trailing) = (leading, trailing);
         Ok(())

@@ -191,13 +191,13 @@ impl Entry {
             leading: self.leading,
             trailing: self.trailing,
         };
-        // The encoder finds the number of samples in the buffer; the fast path counts only in the entry.
-        self.put_count();
-        if let Err(grow) = state.append(&mut self.buffer, s.t, s.v) {
+        // The number of samples stands in the entry alone until the chunk is copied: its header is another
+        // cache line.
+        if let Err(grow) = state.append_counted(&mut self.buffer, self.count, s.t, s.v) {
             let mut grown = vec![0u8; size_class(grow.bytes)];
             grown[..self.buffer.len()].copy_from_slice(&self.buffer);
             self.buffer = grown.into_boxed_slice();
-            let again = state.append(&mut self.buffer, s.t, s.v);
+            let again = state.append_counted(&mut self.buffer, self.count, s.t, s.v);
             debug_assert!(again.is_ok(), "grown buffer too short");
         }
         self.delta = state.delta as u32;
@@ -206,12 +206,6 @@ impl Entry {
         (self.last_t, self.last_v) = (s.t, s.v.to_bits());
         self.flags = (self.flags | HAS_LAST) & !LAST_ON_DISK;
         self.count += 1;
-    }
-
-    fn put_count(&mut self) {
-        if let Some(header) = self.buffer.first_chunk_mut::<2>() {
-            *header = self.count.to_be_bytes();
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `entry` | one series in 64 bytes, and its open chunk |
-//! | `page` | 1,024 series under one lock |
+//! | `page` | 4,096 series under one lock |
 //! | `table` | key hash → reference |
 //! | `text`, `postings` | interned labels, the inverted index |
 //! | `canon` | checking of label sets |
@@ -20,8 +20,9 @@
 //! held together. Writers hold the gate for reading during a batch, so that a series which a batch has
 //! resolved cannot be collected before its samples are applied.
 
-mod canon;
+pub(crate) mod canon;
 mod entry;
+mod late_cut;
 mod mapper;
 mod ooo;
 mod page;
@@ -35,6 +36,7 @@ mod tombstone;
 mod truncate;
 mod write;
 
+pub(crate) use late_cut::LateCut;
 pub(crate) use read::HeadQuerier;
 pub use read::{HeadChunk, HeadSeries};
 pub use replay::ReplayHandle;

@@ -1,4 +1,4 @@
-//! 1,024 series with consecutive references under one lock, held for a run of samples.
+//! 4,096 series with consecutive references under one lock, held for a run of samples.
 
 use super::entry::{Entry, HAS_LAST, LIVE};
 use super::ooo::Late;
@@ -7,7 +7,10 @@ use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
 /// Series per page.
-pub(crate) const PAGE_SERIES: usize = 1024;
+///
+/// Large enough that a batch in shuffled order meets each page a few times even with a million series: every
+/// lock is a barrier for the loads around it. Small enough that senders rarely wait for each other.
+pub(crate) const PAGE_SERIES: usize = 4096;
 const NONE: u32 = 0;
 
 /// Page and slot of a reference.

@@ -45,11 +45,11 @@ impl ReplayHandle {
         *self.0.lock()
     }
 
-    fn start(&self, min: u64, max: u64) {
+    pub(crate) fn start(&self, min: u64, max: u64) {
         *self.0.lock() = ReplayStatus { min, max, current: min };
     }
 
-    fn at(&self, current: u64) {
+    pub(crate) fn at(&self, current: u64) {
         self.0.lock().current = current;
     }
 }

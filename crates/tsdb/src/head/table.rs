@@ -63,6 +63,18 @@ impl SeriesTable {
         found.map(|slot| slot.series)
     }
 
+    /// Likely series of many identities at once, 0 for unknown ones: only tags are compared, so the caller
+    /// checks the identity. Without a lock or a dependency between rows their cache misses overlap.
+    pub(crate) fn guess_all(&self, hashes: &[[u64; 2]], out: &mut Vec<u32>) {
+        let shards: [_; SHARDS] = std::array::from_fn(|n| self.shards[n].read());
+        out.clear();
+        out.extend(hashes.iter().map(|hash| {
+            let tag = hash[1] as u32;
+            let shard = &shards[(hash[0] % SHARDS as u64) as usize];
+            shard.find(slot_hash(tag), |slot| slot.tag == tag).map_or(0, |slot| slot.series)
+        }));
+    }
+
     pub(crate) fn insert(&self, hash: [u64; 2], series: u32) {
         let slot = Slot { tag: hash[1] as u32, series };
         self.shard(hash).write().insert_unique(slot_hash(slot.tag), slot, |slot| slot_hash(slot.tag));
