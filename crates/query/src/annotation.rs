@@ -195,13 +195,6 @@ impl Annotations {
         self.info(span, format!("mismatched custom buckets were reconciled during {}", op.as_str()));
     }
 
-    /// Takes over what another evaluation had to say.
-    pub(crate) fn merge(&mut self, other: Annotations) {
-        for a in other.list {
-            self.add(a.level, a.text, a.span, a.detail);
-        }
-    }
-
     /// Warnings and infos with their places in `query`.
     pub(crate) fn texts(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());

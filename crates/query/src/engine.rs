@@ -138,7 +138,7 @@ impl Engine {
         let per_step = self.options.per_step_stats && opts.per_step_stats;
         let frame = if per_step { Frame::tracking(grid.steps) } else { Frame::default() };
         let prepared = began.elapsed();
-        let mut ev = Eval::new(&self.options, lookback, querier, &plan.fetches, frame, watch);
+        let mut ev = Eval::new(&self.options, text, lookback, querier, &plan.fetches, frame, watch);
         let (mut value, sort) = ev.result(&plan, ty, grid, step == 0)?;
         ev.watch.look()?;
         let (mut warnings, infos) = ev.notes.texts(text);

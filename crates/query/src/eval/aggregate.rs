@@ -226,8 +226,11 @@ impl Eval<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         let label = a.param.as_ref().map_or("", super::label::text);
-        if label.is_empty() {
-            return Err(QueryError::exec(format!("invalid label name {}", model::labels::quote(label))));
+        if !super::label::is_label_name(label) {
+            // As written, for bytes that are not UTF-8 are not in `label` any more.
+            let written = a.param.as_ref().and_then(|p| self.text.get(p.span.start..p.span.end));
+            let shown = written.map_or_else(|| model::labels::quote(label), str::to_owned);
+            return Err(QueryError::exec(format!("invalid label name {shown}")));
         }
         let mut grouping = a.grouping.clone();
         if !a.without {

@@ -14,6 +14,11 @@ pub(super) fn text(node: &Node) -> &str {
     }
 }
 
+/// Whether a text may name a label. Bytes that are not UTF-8 have become U+FFFD when the query was read.
+pub(super) fn is_label_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
 impl Eval<'_> {
     pub(super) fn label_replace(
         &mut self,
@@ -28,7 +33,7 @@ impl Eval<'_> {
         let regex = Regex::new(&format!("^(?s:{expr})$")).map_err(|_| {
             QueryError::exec(format!("invalid regular expression in label_replace(): {expr}"))
         })?;
-        if dst.is_empty() {
+        if !is_label_name(dst) {
             return Err(QueryError::exec(format!(
                 "invalid destination label name in label_replace(): {dst}"
             )));
@@ -50,10 +55,10 @@ impl Eval<'_> {
     ) -> Result<(), QueryError> {
         let (dst, separator) = (text(&c.args[1]), text(&c.args[2]));
         let sources: Vec<&str> = c.args[3..].iter().map(text).collect();
-        if let Some(bad) = sources.iter().find(|s| s.is_empty()) {
+        if let Some(bad) = sources.iter().find(|s| !is_label_name(s)) {
             return Err(QueryError::exec(format!("invalid source label name in label_join(): {bad}")));
         }
-        if dst.is_empty() {
+        if !is_label_name(dst) {
             return Err(QueryError::exec(format!(
                 "invalid destination label name in label_join(): {dst}"
             )));

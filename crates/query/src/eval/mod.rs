@@ -135,6 +135,8 @@ type Fetched = Arc<Vec<Arc<dyn Series>>>;
 /// Everything that one running query has in hand.
 pub(crate) struct Eval<'q> {
     pub(crate) options: &'q EngineOptions,
+    /// The query as written.
+    pub(crate) text: &'q str,
     pub(crate) lookback: i64,
     pub(crate) querier: Arc<dyn Querier>,
     pub(crate) fetches: &'q [Fetch],
@@ -154,6 +156,7 @@ pub(crate) struct Eval<'q> {
 impl<'q> Eval<'q> {
     pub(crate) fn new(
         options: &'q EngineOptions,
+        text: &'q str,
         lookback: i64,
         querier: Arc<dyn Querier>,
         fetches: &'q [Fetch],
@@ -162,6 +165,7 @@ impl<'q> Eval<'q> {
     ) -> Self {
         Eval {
             options,
+            text,
             lookback,
             querier,
             fetches,

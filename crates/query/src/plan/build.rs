@@ -37,10 +37,10 @@ pub(crate) struct Build<'a> {
 }
 
 pub(crate) fn build(expr: &Expr, query: &Build<'_>) -> Result<Plan, QueryError> {
-    let mut builder = Builder { query, fetches: Vec::new(), outer: Vec::new(), funcs: Vec::new(), depth: 0, deepest: 0 };
+    let mut builder = Builder { query, fetches: Vec::new(), outer: Vec::new(), funcs: Vec::new() };
     let built = builder.node(expr).map_err(QueryError::Parse)?;
     let root = if built.wrap { built.wrapped() } else { built.node };
-    Ok(Plan { root, fetches: builder.fetches, depth: builder.deepest })
+    Ok(Plan { root, fetches: builder.fetches })
 }
 
 /// A node with what is known about its dependence on the step.
@@ -76,8 +76,6 @@ struct Builder<'a> {
     outer: Vec<Outer>,
     /// Names of enclosing functions and aggregations; empty for a binary operation.
     funcs: Vec<&'static str>,
-    depth: usize,
-    deepest: usize,
 }
 
 impl Builder<'_> {
@@ -89,14 +87,6 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, expr: &Expr) -> Result<Built, String> {
-        self.depth += 1;
-        self.deepest = self.deepest.max(self.depth);
-        let built = self.inner(expr);
-        self.depth -= 1;
-        built
-    }
-
-    fn inner(&mut self, expr: &Expr) -> Result<Built, String> {
         let span = expr.span();
         let constant = |op, ty| Built { node: Node { op, span, ty }, invariant: true, wrap: false };
         match expr {

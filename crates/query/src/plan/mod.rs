@@ -16,8 +16,6 @@ pub(crate) use build::{Build, build};
 pub(crate) struct Plan {
     pub(crate) root: Node,
     pub(crate) fetches: Vec<Fetch>,
-    /// Height of the tree.
-    pub(crate) depth: usize,
 }
 
 /// Series to be selected, once for all selectors with these matchers.

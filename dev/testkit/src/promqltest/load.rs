@@ -154,7 +154,7 @@ impl Hints {
             h.counter_reset_hint = match &self.before {
                 _ if written == CounterReset => CounterReset,
                 Some(before) if before.counter_reset_hint != Gauge => {
-                    if h.count < before.count {
+                    if h.detect_reset(before) {
                         CounterReset
                     } else if h.schema == before.schema
                         && h.zero_threshold == before.zero_threshold
