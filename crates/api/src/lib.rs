@@ -22,5 +22,4 @@ pub use json::Json;
 pub use params::Form;
 pub use router::router;
 pub use state::{Api, BuildInfo, Command, Doors, Options, Reading, Ready, Running};
-pub use v1::write::ConnectionId;
 pub use wrap::{Cors, Encoding};

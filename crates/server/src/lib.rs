@@ -4,7 +4,18 @@
 //! awaited here.
 #![forbid(unsafe_code)]
 
+mod assemble;
+mod demo;
 pub mod features;
 pub mod flags;
+mod features_shown;
+mod house;
+mod main_line;
+mod modes;
+mod process;
+mod reload;
+mod signals;
 pub mod telemetry;
 pub mod version;
+
+pub use main_line::run;

@@ -37,3 +37,8 @@ pub fn platform() -> &'static str {
         other => other,
     }
 }
+
+/// How we name ourselves to the servers that we ask.
+pub fn user_agent() -> String {
+    format!("Pyrrha/{VERSION}")
+}

@@ -9,8 +9,10 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use ingest::receive::{Receiver, ReceiverOptions, RequestHead, Session, WriteReply};
 use meter::Registry;
+use net::listen::Peer;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use storage::WriterSource;
@@ -19,7 +21,7 @@ use storage::WriterSource;
 const MAX_SESSIONS: usize = 2048;
 
 /// The receiver and the sessions of its senders. A session learns the order in which its sender names
-/// series, so it stays with the connection.
+/// series, so it stays with the connection, which is known by the sender's address and port.
 pub(crate) struct Sessions {
     receiver: Receiver,
     idle: Mutex<Idle>,
@@ -28,7 +30,7 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Idle {
     clock: u64,
-    by_sender: HashMap<u64, (u64, Session)>,
+    by_sender: HashMap<Option<SocketAddr>, (u64, Session)>,
 }
 
 impl Sessions {
@@ -36,12 +38,12 @@ impl Sessions {
         Sessions { receiver: Receiver::new(writers, registry, options), idle: Mutex::default() }
     }
 
-    fn take(&self, sender: u64) -> Session {
+    fn take(&self, sender: Option<SocketAddr>) -> Session {
         let found = self.idle.lock().by_sender.remove(&sender);
         found.map_or_else(|| self.receiver.session(), |(_, session)| session)
     }
 
-    fn put(&self, sender: u64, session: Session) {
+    fn put(&self, sender: Option<SocketAddr>, session: Session) {
         let mut idle = self.idle.lock();
         idle.clock += 1;
         let now = idle.clock;
@@ -55,10 +57,6 @@ impl Sessions {
         }
     }
 }
-
-/// Which connection a request came on, as an extension of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub u64);
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
@@ -104,7 +102,7 @@ pub(crate) fn write(api: Arc<Api>, request: Request) -> BoxFuture<Response<Body>
             Err(e) if is_limit(&e) => return too_large(limit),
             Err(e) => return go_error(StatusCode::BAD_REQUEST, &e.to_string()),
         };
-        let sender = parts.extensions.get::<ConnectionId>().map_or(0, |c| c.0);
+        let sender = parts.extensions.get::<Peer>().map(|peer| peer.address);
         let task = {
             let api = api.clone();
             move || {

@@ -1,0 +1,209 @@
+//! From settings and configuration to furnished rooms: who gets which door.
+
+use crate::features_shown;
+use crate::flags::Settings;
+use crate::modes::Store;
+use crate::reload::{Plan, SubqueryStep};
+use crate::{process, version};
+use api::{BuildInfo, Doors, Options, Reading};
+use discovery::{SdMetrics, SupervisorOptions};
+use disk::Disk;
+use ingest::receive::ReceiverOptions;
+use ingest::scrape;
+use ingest::status::ScrapeStatus;
+use meter::Registry;
+use model::Metadata;
+use net::client::ClientOptions;
+use query::{Engine, EngineOptions};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use storage::metadata::MetadataSource;
+use tokio::task::JoinHandle;
+use wire::remote_write::MessageType;
+
+/// The language as the features have it.
+pub(crate) fn language(settings: &Settings) -> promql::Options {
+    let features = &settings.features;
+    promql::Options {
+        experimental_functions: features.experimental_functions,
+        duration_expressions: true,
+        extended_range_selectors: features.extended_range_selectors,
+        fill_modifiers: features.binop_fill_modifiers,
+    }
+}
+
+fn receiver_options(settings: &Settings) -> Option<ReceiverOptions> {
+    let accepts = [(settings.accept_v1, MessageType::V1), (settings.accept_v2, MessageType::V2)];
+    let accepted = accepts.into_iter().filter(|(yes, _)| *yes).map(|(_, kind)| kind).collect();
+    settings.receiver.then(|| ReceiverOptions { accepted, ..ReceiverOptions::default() })
+}
+
+pub(crate) fn api_options(settings: &Settings, disk: &dyn Disk) -> Options {
+    let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let external = &settings.external_url;
+    Options {
+        agent: settings.agent,
+        cors: settings.cors.clone(),
+        enable_lifecycle: settings.enable_lifecycle,
+        enable_admin: settings.enable_admin_api,
+        receiver: receiver_options(settings),
+        route_prefix: settings.route_prefix.clone(),
+        external_scheme: external.scheme.clone(),
+        external_host: external.host.clone(),
+        external_path: external.path.clone(),
+        listen_address: settings.listen.first().cloned().unwrap_or_default(),
+        page_title: settings.page_title.clone(),
+        flags: settings.shown.clone(),
+        build: BuildInfo {
+            version: version::PROMETHEUS_LEVEL.into(),
+            revision: version::REVISION.into(),
+            branch: version::BRANCH.into(),
+            build_user: String::new(),
+            build_date: version::BUILD_DATE.into(),
+            go_version: String::new(),
+            pyrrha: version::VERSION.into(),
+        },
+        lookback_ms: settings.lookback_ms,
+        query_timeout: settings.query_timeout,
+        max_concurrency: settings.max_concurrency.max(1),
+        language: language(settings),
+        cwd: std::env::current_dir().map_or_else(|e| format!("<{e}>"), |dir| dir.display().to_string()),
+        hostname: process::hostname(disk),
+        started_ns: i128::try_from(started_ns).unwrap_or(0),
+        features: features_shown::shown(settings),
+    }
+}
+
+fn engine_options(settings: &Settings, step: &SubqueryStep) -> EngineOptions {
+    let (features, language) = (&settings.features, language(settings));
+    EngineOptions {
+        lookback_delta_ms: settings.lookback_ms,
+        timeout: settings.query_timeout,
+        max_samples: settings.max_samples,
+        max_concurrency: settings.max_concurrency.max(1),
+        no_step_subquery_interval: step.function(),
+        per_step_stats: features.per_step_stats,
+        delayed_name_removal: features.delayed_name_removal,
+        type_and_unit_labels: features.type_and_unit_labels,
+        use_start_timestamps: features.use_start_timestamps,
+        experimental_functions: language.experimental_functions,
+        duration_expressions: language.duration_expressions,
+        extended_range_selectors: language.extended_range_selectors,
+        binop_fill_modifiers: language.fill_modifiers,
+        ..EngineOptions::default()
+    }
+}
+
+/// The doors that the API looks through.
+pub(crate) fn doors(settings: &Settings, rooms: &Rooms, step: &SubqueryStep) -> Doors {
+    let reading = match &rooms.store {
+        Store::Server { db, .. } => Some(Reading {
+            engine: Arc::new(Engine::new(engine_options(settings, step))),
+            queryable: Arc::new(db.clone()),
+            exemplars: Arc::new(db.clone()),
+            admin: Arc::new(db.clone()),
+        }),
+        Store::Agent(_) => None,
+    };
+    Doors { reading, writers: Some(rooms.store.writers()), metadata: Some(rooms.store.metadata()) }
+}
+
+/// The rooms that work while the process lives.
+pub(crate) struct Rooms {
+    pub(crate) store: Store,
+    pub(crate) scrape: scrape::Supervisor,
+    discovery: discovery::Supervisor,
+    /// Carries what discovery finds to scraping.
+    carrier: JoinHandle<()>,
+    remote: remote::write::Supervisor,
+}
+
+/// Starts the rooms around an open store; they have nothing to do before [`Rooms::apply`].
+pub(crate) fn furnish(
+    settings: &Settings,
+    plan: &Plan,
+    store: Store,
+    disk: &Arc<dyn Disk>,
+    registry: &Registry,
+) -> anyhow::Result<Rooms> {
+    let client = ClientOptions { user_agent: version::user_agent(), ..ClientOptions::default() };
+    let options = scrape::Options {
+        offset_seed: scrape::offset_seed(&process::hostname(&**disk), &plan.external_labels),
+        timestamp_tolerance: settings.adjust_timestamps.then_some(settings.timestamp_tolerance),
+        accept_out_of_order: plan.window_written,
+        type_and_unit_labels: settings.features.type_and_unit_labels,
+        client: client.clone(),
+        ..scrape::Options::default()
+    };
+    let scrape = scrape::Supervisor::new(store.writers(), registry, options);
+    let metrics = Arc::new(SdMetrics::new(registry));
+    let options = SupervisorOptions { update_interval: settings.discovery_reload_interval, client };
+    let discovery = discovery::Supervisor::start("scrape", registry, metrics, options);
+    let follower = scrape.clone();
+    let updates = discovery.updates();
+    let carrier = tokio::spawn(async move { follower.follow(updates).await });
+    let remote = remote::write::Supervisor::new(remote::write::Environment {
+        disk: disk.clone(),
+        storage_dir: settings.storage_path.clone(),
+        metadata: known_metadata(&scrape, store.metadata()),
+        registry: registry.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        flush_deadline: settings.flush_deadline,
+    });
+    Ok(Rooms { store, scrape, discovery, carrier, remote })
+}
+
+/// Metadata of what is scraped and of what was pushed, one entry for each family.
+fn known_metadata(
+    scrape: &scrape::Supervisor,
+    pushed: Arc<dyn MetadataSource>,
+) -> remote::write::MetadataSource {
+    let scrape = scrape.clone();
+    Arc::new(move || {
+        let mut all: BTreeMap<String, Metadata> = pushed.metadata(None).into_iter().collect();
+        for family in scrape.metadata().into_iter().flat_map(|target| target.families) {
+            let metadata = Metadata { kind: family.kind, unit: family.unit, help: family.help };
+            all.insert(family.family, metadata);
+        }
+        all.into_iter().collect()
+    })
+}
+
+impl Rooms {
+    /// Tells every room its part of a configuration. Gives what they refused.
+    pub(crate) async fn apply(&self, plan: &Plan) -> Vec<String> {
+        let mut failures = Vec::new();
+        self.store.apply(plan.store);
+        let feed = self.store.feed();
+        if let Err(e) = self.remote.apply(&plan.remote_write, &plan.external_labels, &feed) {
+            failures.push(e.to_string());
+        }
+        if let Err(e) = self.scrape.apply_config(plan.jobs.clone()).await {
+            failures.push(e.to_string());
+        }
+        self.discovery.apply(plan.discovery.clone()).await;
+        // Pools that are new get what is known already.
+        let known = self.discovery.updates().borrow().clone();
+        self.scrape.sync(&known).await;
+        failures
+    }
+
+    /// Nothing more comes in by scraping, what is there goes out, the store is closed.
+    pub(crate) async fn close(self, flush_deadline: Duration) {
+        tracing::info!("Stopping scrape discovery manager...");
+        self.discovery.shutdown().await;
+        tracing::info!("Stopping scrape manager...");
+        self.scrape.shutdown().await;
+        self.carrier.abort();
+        tracing::info!("Stopping remote storage...");
+        self.remote.shutdown(flush_deadline).await;
+        tracing::info!("Stopping storage...");
+        let store = self.store;
+        match tokio::task::spawn_blocking(move || store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::error!(err = format!("{e:#}"), "Error stopping storage"),
+            Err(e) => tracing::error!(err = %e, "Error stopping storage"),
+        }
+    }
+}

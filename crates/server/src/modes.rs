@@ -1,0 +1,126 @@
+//! The two modes as stores: what is opened, which doors it has, how it is closed.
+
+use crate::flags::{Settings, WalCompression};
+use disk::Disk;
+use meter::Registry;
+use std::sync::Arc;
+use storage::WriterSource;
+use storage::feed::Feed;
+use storage::metadata::MetadataSource;
+use tsdb::agent::{AgentOptions, AgentStore};
+use tsdb::feed::LogFeed;
+use tsdb::wal::Compression;
+use tsdb::{Db, ReplayHandle};
+
+/// How far behind a receiver accepts samples where the configuration does not say: a night's outage of an
+/// agent. Upstream has 0.
+pub const RECEIVER_WINDOW_MS: i64 = 24 * 3_600_000;
+
+/// What a reload may change in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    pub window_ms: i64,
+    pub max_exemplars: usize,
+}
+
+/// An open store of either mode. Cloning shares it.
+#[derive(Clone)]
+pub enum Store {
+    Server { db: Db, feed: Arc<LogFeed> },
+    Agent(AgentStore),
+}
+
+fn compression(settings: &Settings) -> Compression {
+    match settings.wal_compression {
+        WalCompression::None => Compression::None,
+        WalCompression::Snappy => Compression::Snappy,
+        WalCompression::Zstd => Compression::Zstd,
+    }
+}
+
+impl Store {
+    /// Opens the store of the mode and replays it. Slow: call it where blocking is allowed.
+    pub fn open(
+        settings: &Settings,
+        config: StoreConfig,
+        legacy_names: bool,
+        disk: Arc<dyn Disk>,
+        registry: &Registry,
+        replay: ReplayHandle,
+    ) -> anyhow::Result<Store> {
+        let dir = &settings.storage_path;
+        if settings.agent {
+            let defaults = AgentOptions::default();
+            let options = AgentOptions {
+                segment_bytes: settings.wal_segment_bytes.unwrap_or(defaults.segment_bytes),
+                compression: compression(settings),
+                truncate_frequency_ms: settings
+                    .agent_truncate
+                    .map_or(defaults.truncate_frequency_ms, |d| d.as_millis() as i64),
+                min_wal_time_ms: settings.agent_min_ms,
+                max_wal_time_ms: settings.agent_max_ms,
+                out_of_order_window_ms: config.window_ms,
+                legacy_names,
+                no_lockfile: !settings.lockfile,
+                ..defaults
+            };
+            return Ok(Store::Agent(AgentStore::open(disk, dir, options, registry, &replay)?));
+        }
+        let defaults = tsdb::Options::default();
+        let options = tsdb::Options {
+            wal_segment_bytes: settings.wal_segment_bytes.unwrap_or(defaults.wal_segment_bytes),
+            wal_compression: compression(settings),
+            no_lockfile: !settings.lockfile,
+            legacy_names,
+            running: running(config),
+            ..defaults
+        };
+        let db = Db::open(disk, dir, options, registry, replay)?;
+        let live = db.clone();
+        let feed = LogFeed::new(db.wal().clone(), Arc::new(move |id| live.is_live(id)), registry);
+        Ok(Store::Server { db, feed: Arc::new(feed) })
+    }
+
+    /// Takes over what a reload may change. An agent's window changes with the next start.
+    pub fn apply(&self, config: StoreConfig) {
+        match self {
+            Store::Server { db, .. } => db.apply_config(running(config)),
+            Store::Agent(_) => {}
+        }
+    }
+
+    pub fn feed(&self) -> Arc<dyn Feed> {
+        match self {
+            Store::Server { feed, .. } => feed.clone(),
+            Store::Agent(store) => store.feed(),
+        }
+    }
+
+    pub fn writers(&self) -> Arc<dyn WriterSource> {
+        match self {
+            Store::Server { db, .. } => Arc::new(db.clone()),
+            Store::Agent(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Metadata of metrics that were pushed or scraped into it.
+    pub fn metadata(&self) -> Arc<dyn MetadataSource> {
+        match self {
+            Store::Server { db, .. } => Arc::new(db.clone()),
+            Store::Agent(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Ends writing and makes everything durable. Blocks.
+    pub fn close(&self) -> anyhow::Result<()> {
+        match self {
+            Store::Server { db, .. } => db.close()?,
+            Store::Agent(store) => store.close()?,
+        }
+        Ok(())
+    }
+}
+
+fn running(config: StoreConfig) -> tsdb::Running {
+    tsdb::Running { out_of_order_window_ms: config.window_ms, max_exemplars: config.max_exemplars }
+}

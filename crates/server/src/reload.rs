@@ -1,0 +1,192 @@
+//! The configuration file as the frame uses it: loading, what becomes of it, when it changed.
+
+use crate::flags::Settings;
+use crate::modes::{RECEIVER_WINDOW_MS, StoreConfig};
+use config::{Config, Environment, LoadOptions, Retention};
+use discovery::SdConfigs;
+use ingest::scrape::Job;
+use meter::{Gauge, Registry};
+use model::Labels;
+use model::labels::quote;
+use model::relabel::NameValidation;
+use remote::config::RemoteWriteConfig;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A configuration, resolved: what each room is told.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub jobs: Vec<Job>,
+    pub discovery: BTreeMap<String, SdConfigs>,
+    pub remote_write: Vec<RemoteWriteConfig>,
+    pub external_labels: Labels,
+    pub store: StoreConfig,
+    /// An out-of-order window stands in the file, so that scrapes may be late as well.
+    pub window_written: bool,
+    pub legacy_names: bool,
+    pub evaluation_interval_ms: i64,
+    /// As `/api/v1/status/config` shows it.
+    pub yaml: String,
+    /// Changes when a file of the configuration does.
+    pub checksum: String,
+}
+
+/// Metrics of reloads.
+#[derive(Clone)]
+pub struct ReloadMetrics {
+    successful: Gauge,
+    success_at: Gauge,
+}
+
+impl ReloadMetrics {
+    pub fn new(registry: &Registry) -> Self {
+        ReloadMetrics {
+            successful: registry.gauge(
+                "prometheus_config_last_reload_successful",
+                "Whether the last configuration reload attempt was successful.",
+            ),
+            success_at: registry.gauge(
+                "prometheus_config_last_reload_success_timestamp_seconds",
+                "Timestamp of the last successful configuration reload.",
+            ),
+        }
+    }
+
+    pub fn succeeded(&self) {
+        self.successful.set(1.0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.success_at.set(now.as_secs_f64());
+    }
+
+    pub fn failed(&self) {
+        self.successful.set(0.0);
+    }
+
+    /// Whether the last one went well, and when the last good one was, in seconds.
+    pub fn last(&self) -> (bool, i64) {
+        (self.successful.get() == 1.0, self.success_at.get() as i64)
+    }
+}
+
+/// The step of subqueries that name none: the evaluation interval, which a reload may change.
+#[derive(Clone)]
+pub struct SubqueryStep(Arc<AtomicI64>);
+
+impl Default for SubqueryStep {
+    fn default() -> Self {
+        SubqueryStep(Arc::new(AtomicI64::new(60_000)))
+    }
+}
+
+impl SubqueryStep {
+    pub fn set(&self, ms: i64) {
+        self.0.store(ms, Ordering::Relaxed);
+    }
+
+    pub fn function(&self) -> query::SubqueryStepFn {
+        let step = self.0.clone();
+        Arc::new(move |_| step.load(Ordering::Relaxed))
+    }
+}
+
+/// Text of a failed reload, as upstream words it.
+pub fn load_error(settings: &Settings, e: &str) -> String {
+    let file = quote(&settings.config_file.display().to_string());
+    format!("couldn't load configuration (--config.file={file}): {e}")
+}
+
+/// Loads and checks the file, and logs what is strange in it.
+pub fn load(settings: &Settings) -> Result<Plan, String> {
+    let path = &settings.config_file;
+    let options =
+        LoadOptions { agent: settings.agent, strict: settings.strict, environment: Environment::Process };
+    let checksum = Config::hash_of_files(path).unwrap_or_default();
+    let config = Config::load(path, &options).map_err(|e| e.to_string())?;
+    let mut jobs = config.jobs().map_err(|e| e.to_string())?;
+    if settings.features.extra_scrape_metrics {
+        jobs.iter_mut().for_each(|job| job.extra_metrics = true);
+    }
+    for warning in &config.warnings {
+        tracing::warn!(component = "config", "{warning}");
+    }
+    tell_unbuilt(settings, &config);
+    let window = config.storage.tsdb.out_of_order_time_window.map(|window| window.0);
+    let exemplars = config.storage.exemplars.clone().unwrap_or_default().max_exemplars;
+    let store = StoreConfig {
+        window_ms: window_ms(settings, window),
+        max_exemplars: match settings.features.exemplar_storage {
+            true => usize::try_from(exemplars).unwrap_or(0),
+            false => 0,
+        },
+    };
+    Ok(Plan {
+        jobs,
+        discovery: config.discovery(),
+        remote_write: config.remote_write.clone(),
+        external_labels: Labels::from_pairs(&config.global.external_labels),
+        store,
+        window_written: window.is_some_and(|ms| ms > 0),
+        legacy_names: config.global.metric_name_validation_scheme == NameValidation::Legacy,
+        evaluation_interval_ms: config.global.evaluation_interval.0,
+        yaml: config.to_yaml(),
+        checksum,
+    })
+}
+
+/// A checksum over the file and those that it names.
+pub fn checksum(settings: &Settings) -> Result<String, String> {
+    Config::hash_of_files(&settings.config_file).map_err(|e| e.to_string())
+}
+
+/// What the configuration room takes as upstream's and the store does not do yet.
+fn tell_unbuilt(settings: &Settings, config: &Config) {
+    let tsdb = &config.storage.tsdb;
+    let flags = settings.retention_ms.is_some() || settings.retention_bytes.is_some();
+    let told = [
+        (
+            flags || tsdb.retention != Retention::default(),
+            "storage.tsdb.retention has no effect in this version: old samples are not deleted yet",
+        ),
+        (
+            tsdb.chunk_encoding.floats == "xor2",
+            "storage.tsdb.chunk_encoding.floats: xor2 is not written by this version; xor is",
+        ),
+        (
+            tsdb.stale_series_compaction_threshold != 0.0,
+            "storage.tsdb.stale_series_compaction_threshold has no effect in this version",
+        ),
+        (
+            !config.global.query_log_file.as_os_str().is_empty(),
+            "global.query_log_file has no effect in this version: queries are not logged yet",
+        ),
+    ];
+    for (_, text) in told.into_iter().filter(|(yes, _)| *yes && !settings.agent) {
+        tracing::warn!(component = "config", "{text}");
+    }
+}
+
+/// How late samples may be: as written; where nothing is written, a receiver takes a night's outage.
+fn window_ms(settings: &Settings, written: Option<i64>) -> i64 {
+    let default = if settings.receiver && !settings.agent && !settings.strict { RECEIVER_WINDOW_MS } else { 0 };
+    written.unwrap_or(default)
+}
+
+/// The configuration as it was seen last.
+#[derive(Debug)]
+pub struct Watch(String);
+
+impl Watch {
+    pub fn new(checksum: String) -> Self {
+        Watch(checksum)
+    }
+
+    pub fn is_new(&self, checksum: &str) -> bool {
+        self.0 != checksum
+    }
+
+    pub fn seen(&mut self, checksum: String) {
+        self.0 = checksum;
+    }
+}
