@@ -48,6 +48,11 @@ impl Block {
         self.index.size_bytes() + self.chunks.size_bytes()
     }
 
+    /// Memory that the symbol table takes, in bytes.
+    pub fn symbols_bytes(&self) -> u64 {
+        self.index.symbols_bytes()
+    }
+
     /// Every label name and value of the block, sorted.
     pub fn symbols(&self) -> impl Iterator<Item = &str> {
         self.index.symbols()

@@ -1,8 +1,8 @@
 //! Several stores as one: sorted series sets are merged, and samples of the same series are joined.
 
 use crate::error::StorageError;
-use crate::select::{EncodedChunk, SampleBuf, Series, SeriesSet};
-use model::{Labels, TimeRange};
+use crate::select::{EncodedChunk, Querier, SampleBuf, SelectHints, Series, SeriesSet};
+use model::{Labels, Matcher, TimeRange};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -24,6 +24,82 @@ pub fn series_sets(mut sets: Vec<Box<dyn SeriesSet>>) -> Result<Box<dyn SeriesSe
         }
     }
     Ok(Box::new(Merged { sources, warnings: Vec::new() }))
+}
+
+/// Several views as one. List older stores first: see [`series_sets`].
+pub fn queriers(mut parts: Vec<Arc<dyn Querier>>) -> Arc<dyn Querier> {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Arc::new(MergedQuerier { parts }),
+    }
+}
+
+struct MergedQuerier {
+    parts: Vec<Arc<dyn Querier>>,
+}
+
+impl MergedQuerier {
+    /// Union of sorted lists.
+    fn union(
+        &self,
+        limit: usize,
+        ask: impl Fn(&dyn Querier) -> Result<Vec<String>, StorageError>,
+    ) -> Result<Vec<String>, StorageError> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(ask(&**part)?);
+        }
+        all.sort();
+        all.dedup();
+        if limit > 0 {
+            all.truncate(limit);
+        }
+        Ok(all)
+    }
+}
+
+impl Querier for MergedQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+        let hints = SelectHints { sorted: true, ..hints.clone() };
+        let sets: Result<Vec<_>, _> = self.parts.iter().map(|p| p.select(matchers, &hints)).collect();
+        let merged = series_sets(sets?)?;
+        Ok(if hints.limit == 0 { merged } else { Box::new(Limited { set: merged, left: hints.limit }) })
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        self.union(limit, |part| part.label_names(matchers, limit))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        self.union(limit, |part| part.label_values(name, matchers, limit))
+    }
+}
+
+/// The first series of a set.
+struct Limited {
+    set: Box<dyn SeriesSet>,
+    left: usize,
+}
+
+impl SeriesSet for Limited {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+        match self.left.checked_sub(1) {
+            None => Ok(None),
+            Some(left) => {
+                self.left = left;
+                self.set.next()
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.set.warnings()
+    }
 }
 
 /// A set whose next series is already known.

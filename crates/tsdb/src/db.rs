@@ -1,6 +1,8 @@
 //! The store of a server: a data directory, its head, and the doors to both.
 
+use crate::blocks::Blocks;
 use crate::head::{Head, HeadQuerier, HeadSeries, HeadWriter, Ledger, ReplayHandle};
+use crate::maintain::Maintainer;
 use crate::options::{Options, Running};
 use crate::wal::Wal;
 use disk::lock::LockError;
@@ -27,6 +29,7 @@ pub enum OpenError {
 
 struct Inner {
     head: Arc<Head>,
+    maintainer: Arc<Maintainer>,
     dir: PathBuf,
     status: ReplayHandle,
     /// Given back when the last handle goes.
@@ -60,9 +63,12 @@ impl Db {
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
             )
             .set(clean);
-        let head = Arc::new(Head::open(disk, dir.to_owned(), options, i64::MIN, registry, &status)?);
+        let blocks = Blocks::open(disk.clone(), dir, registry)?;
+        let maintainer = Maintainer::new(disk.clone(), dir, blocks.clone(), &options, registry);
+        let min_valid = blocks.in_order_end().unwrap_or(i64::MIN);
+        let head = Arc::new(Head::open(disk, dir.to_owned(), options, min_valid, registry, &status)?);
         show(&head, registry);
-        Ok(Db(Arc::new(Inner { head, dir: dir.to_owned(), status, _lock: lock })))
+        Ok(Db(Arc::new(Inner { head, maintainer, dir: dir.to_owned(), status, _lock: lock })))
     }
 
     pub fn dir(&self) -> &Path {
@@ -71,9 +77,18 @@ impl Db {
 
     /// Takes over what a reload may change.
     pub fn apply_config(&self, running: Running) {
+        self.0.maintainer.apply_config(running);
         let head = &self.0.head;
         head.set_window(running.out_of_order_window_ms);
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
+    }
+
+    pub(crate) fn head(&self) -> &Arc<Head> {
+        &self.0.head
+    }
+
+    pub(crate) fn maintainer(&self) -> &Maintainer {
+        &self.0.maintainer
     }
 
     /// The write-ahead log, for a feed.
@@ -167,7 +182,15 @@ impl WriterSource for Db {
 
 impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
-        Ok(Arc::new(HeadQuerier::new(self.0.head.clone(), range)))
+        // The head first: what leaves it while we look is in the blocks that are listed after.
+        let head = HeadQuerier::new(self.0.head.clone(), range);
+        let blocks = self.0.maintainer.blocks.overlapping(range);
+        let mut parts: Vec<Arc<dyn Querier>> = blocks.iter().map(|b| b.querier(range)).collect();
+        let in_head = self.head_range().is_some_and(|r| r.overlaps(range));
+        if in_head || parts.is_empty() {
+            parts.push(Arc::new(head));
+        }
+        Ok(storage::merge::queriers(parts))
     }
 }
 
@@ -189,16 +212,30 @@ impl MetadataSource for Db {
 
 impl Admin for Db {
     fn delete_series(&self, range: TimeRange, matchers: &[Vec<Matcher>]) -> Result<(), StorageError> {
-        matchers.iter().try_for_each(|all| self.0.head.delete(range, all))
-    }
-
-    fn clean_tombstones(&self) -> Result<(), StorageError> {
-        // Deleted samples of the head are left out when its block is written; there are no blocks to rewrite.
+        let m = self.maintainer();
+        let _turn = m.turn.lock();
+        for all in matchers {
+            for block in m.blocks.overlapping(range) {
+                block.delete(&*m.disk, range, all)?;
+                m.blocks.reopen(&block)?;
+            }
+            self.0.head.delete(range, all)?;
+        }
         Ok(())
     }
 
-    fn snapshot(&self, _skip_head: bool) -> Result<String, StorageError> {
-        Err(StorageError::Other("snapshots are not built in yet: this version writes no blocks".into()))
+    fn clean_tombstones(&self) -> Result<(), StorageError> {
+        // Deleted samples of the head are left out when its block is written.
+        let m = self.maintainer();
+        let _turn = m.turn.lock();
+        for block in m.blocks.list().iter().filter(|b| !b.tombstones().is_empty()) {
+            m.join(std::slice::from_ref(block))?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, skip_head: bool) -> Result<String, StorageError> {
+        self.write_snapshot(skip_head)
     }
 
     fn head_stats(&self, limit: usize) -> Result<HeadStats, StorageError> {
@@ -210,7 +247,8 @@ impl Admin for Db {
     }
 
     fn blocks(&self) -> Vec<BlockInfo> {
-        Vec::new()
+        let list = self.0.maintainer.blocks.list();
+        list.iter().map(|b| BlockInfo { meta_json: b.meta().to_json() }).collect()
     }
 }
 

@@ -5,13 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod blocks;
 mod db;
 mod exemplars;
 pub mod feed;
 mod head;
+mod maintain;
 mod metadata;
 mod metrics;
 mod options;
+mod snapshot;
 pub mod wal;
 
 pub use db::{Db, OpenError, read_all};

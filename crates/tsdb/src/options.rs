@@ -15,6 +15,12 @@ pub struct Options {
     pub wal_compression: Compression,
     /// Makes every acknowledgement wait until its records are on the medium.
     pub wal_sync: bool,
+    /// Chunk files of blocks are at most this long.
+    pub block_segment_bytes: u64,
+    /// A Thanos shipper's meta file: level-1 blocks that it does not list as uploaded are not compacted.
+    pub delay_compact_file: Option<std::path::PathBuf>,
+    /// Bytes of log that followers may hold back at most; 0 for no limit.
+    pub hold_budget_bytes: u64,
     /// Keep no lock file in the data directory.
     pub no_lockfile: bool,
     /// Series at most; 0 for no ceiling. Known series go on when it is reached.
@@ -30,17 +36,29 @@ pub struct Options {
 }
 
 /// What a reload may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Running {
     /// How far behind the newest sample of the head a sample may be, in ms; 0 refuses late samples.
     pub out_of_order_window_ms: i64,
     /// Exemplars kept in memory; 0 disables them.
     pub max_exemplars: usize,
+    /// Blocks that end longer than this before the newest block are deleted, in ms; 0 keeps them for ever.
+    pub retention_time_ms: i64,
+    /// Oldest blocks are deleted while the data directory takes more than this; 0 for no limit.
+    pub retention_bytes: u64,
+    /// The same as a share of the file system, in percent; 0 for no limit.
+    pub retention_percent: f64,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Running { out_of_order_window_ms: 0, max_exemplars: 100_000 }
+        Running {
+            out_of_order_window_ms: 0,
+            max_exemplars: 100_000,
+            retention_time_ms: 15 * 24 * 3_600_000,
+            retention_bytes: 0,
+            retention_percent: 0.0,
+        }
     }
 }
 
@@ -53,6 +71,9 @@ impl Default for Options {
             wal_segment_bytes: crate::wal::DEFAULT_SEGMENT_BYTES,
             wal_compression: Compression::Snappy,
             wal_sync: false,
+            block_segment_bytes: block::chunks::DEFAULT_SEGMENT_BYTES,
+            delay_compact_file: None,
+            hold_budget_bytes: 0,
             no_lockfile: false,
             max_series: 0,
             legacy_names: false,

@@ -121,7 +121,7 @@ fn refusals_follow_upstream() {
     assert_eq!(strict.rejected[0].reason, RejectReason::OutOfOrder);
     let want = vec![(now - HOUR / 2, 7.0), (now, 1.0), (now + 1, 3.0)];
     assert_eq!(read(&db, &[]).into_values().next(), Some(want.clone()));
-    db.apply_config(Running { out_of_order_window_ms: 0, max_exemplars: 0 });
+    db.apply_config(Running { out_of_order_window_ms: 0, max_exemplars: 0, ..Running::default() });
     let closed = write(&mut *writer, &[(&a, &[(now - 5, 1.0), (now - 2 * HOUR, 1.0)])], false);
     let reasons: Vec<_> = closed.rejected.iter().map(|r| r.reason.clone()).collect();
     assert_eq!(reasons, [RejectReason::OutOfOrder, RejectReason::OutOfBounds]);

@@ -135,6 +135,10 @@ impl IndexReader {
         std::str::from_utf8(Cursor::new(self.map.get(at..)?).bytes()?).ok()
     }
 
+    pub fn symbols_bytes(&self) -> u64 {
+        (self.symbols.len() * size_of::<u32>()) as u64
+    }
+
     /// All symbols, sorted.
     pub fn symbols(&self) -> impl Iterator<Item = &str> {
         (0..self.symbols.len() as u32).filter_map(|i| self.symbol(i))

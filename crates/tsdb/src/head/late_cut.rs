@@ -23,8 +23,11 @@ pub(crate) struct LateCut {
 }
 
 impl LateCut {
-    pub(crate) fn series(&self) -> Vec<Arc<dyn Series>> {
-        self.series.iter().map(|s| s.clone() as Arc<dyn Series>).collect()
+    /// Series whose late chunks touch a range.
+    pub(crate) fn series(&self, range: TimeRange) -> Vec<Arc<dyn Series>> {
+        let touches =
+            |s: &&Arc<LateSeries>| s.mapped.iter().any(|c| TimeRange::new(c.min, c.max).overlaps(range));
+        self.series.iter().filter(touches).map(|s| s.clone() as Arc<dyn Series>).collect()
     }
 }
 
@@ -48,7 +51,8 @@ impl Head {
             for (number, page) in pages.iter().enumerate() {
                 let Some(page) = page else { continue };
                 let mut cells = page.lock();
-                let slots: Vec<usize> = cells.live_slots().filter(|slot| cells.late(*slot).is_some()).collect();
+                let slots: Vec<usize> =
+                    cells.live_slots().filter(|slot| cells.late(*slot).is_some()).collect();
                 for slot in slots {
                     let series = super::table::first_of(number) + slot as u32;
                     let late = cells.late_mut(slot);
@@ -83,9 +87,16 @@ impl Head {
         Ok(Some(LateCut { segment, range: TimeRange::new(min, max), series }))
     }
 
-    /// Forgets what a cut listed, which blocks hold by now.
-    pub(crate) fn drop_late(&self, cut: &LateCut) -> Result<(), WalError> {
-        self.readers.wait(cut.range);
+    /// Times of late samples; `None` when there are none.
+    pub(crate) fn late_range(&self) -> Option<TimeRange> {
+        let (min, max) = (self.late_min.load(Relaxed), self.late_max.load(Relaxed));
+        (min <= max).then_some(TimeRange::new(min, max))
+    }
+
+    /// Forgets chunks of a cut that end before `end`, which blocks hold by now. The others are on disk, so the log
+    /// needs none of them any more.
+    pub(crate) fn drop_late(&self, cut: &LateCut, end: i64) -> Result<(), WalError> {
+        self.readers.wait(TimeRange::new(cut.range.min, end));
         let gate = self.gate.write();
         let pages = self.table.pages();
         let mut walk = Walk::new(&pages);
@@ -93,7 +104,7 @@ impl Head {
             let Some((cells, slot)) = walk.go(gone.series) else { continue };
             let empty = {
                 let late = cells.late_mut(slot);
-                late.mapped.retain(|chunk| !gone.mapped.contains(chunk));
+                late.mapped.retain(|chunk| chunk.max >= end || !gone.mapped.contains(chunk));
                 late.mapped.is_empty() && late.open.is_empty()
             };
             if empty {
@@ -134,9 +145,8 @@ impl Series for LateSeries {
                 floats: &mut rows.floats,
                 histograms: &mut rows.histograms,
             };
-            chunk::decode(encoding, &data, &mut columns).map_err(|e| {
-                StorageError::Corrupt(format!("late chunk of series {}: {e}", self.labels))
-            })?;
+            chunk::decode(encoding, &data, &mut columns)
+                .map_err(|e| StorageError::Corrupt(format!("late chunk of series {}: {e}", self.labels)))?;
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         // Stable: of two samples of one time the first that came wins.

@@ -1,0 +1,173 @@
+//! The blocks of a data directory: loading, cleaning up, replacing, deleting.
+
+use arc_swap::ArcSwap;
+use block::{Block, BlockError};
+use disk::Disk;
+use meter::{Counter, Registry};
+use model::TimeRange;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use ulid::Ulid;
+
+/// Unfinished and half-deleted folders, of ours and of upstream's making.
+const LEFTOVERS: [&str; 3] = [".tmp-for-creation", ".tmp-for-deletion", ".tmp"];
+const FOR_DELETION: &str = ".tmp-for-deletion";
+
+/// All loaded blocks, sorted by their first time. Readers take the list as it is and keep their blocks alive.
+pub(crate) struct Blocks {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    list: ArcSwap<Vec<Arc<Block>>>,
+    /// Held by whoever changes the list.
+    changing: Mutex<()>,
+    reloads: Counter,
+    reloads_failed: Counter,
+}
+
+impl Blocks {
+    /// Removes leftovers of a crash and loads what is there. A block that cannot be read is named in the log and
+    /// left alone; the others are used.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, disk::DiskError> {
+        for entry in disk.list(dir)? {
+            if entry.is_dir && LEFTOVERS.iter().any(|end| entry.name.ends_with(end)) {
+                tracing::info!(
+                    component = "tsdb",
+                    dir = entry.name,
+                    "Removing unfinished block of an earlier run"
+                );
+                disk.remove_dir_all(&dir.join(&entry.name))?;
+            }
+        }
+        let blocks = Arc::new(Blocks {
+            disk,
+            dir: dir.to_owned(),
+            list: ArcSwap::default(),
+            changing: Mutex::new(()),
+            reloads: registry.counter(
+                "prometheus_tsdb_reloads_total",
+                "Number of times the database reloaded block data from disk.",
+            ),
+            reloads_failed: registry.counter(
+                "prometheus_tsdb_reloads_failures_total",
+                "Number of times the database failed to reloadBlocks block data from disk.",
+            ),
+        });
+        blocks.reload()?;
+        blocks.show(registry);
+        Ok(blocks)
+    }
+
+    fn show(self: &Arc<Self>, registry: &Registry) {
+        let gauge = |name: &str, help: &str, value: fn(&[Arc<Block>]) -> f64| {
+            let blocks = Arc::downgrade(self);
+            registry.gauge_fn(name, help, move || blocks.upgrade().map_or(0.0, |b| value(&b.list())));
+        };
+        gauge("prometheus_tsdb_blocks_loaded", "Number of currently loaded data blocks", |b| b.len() as f64);
+        gauge(
+            "prometheus_tsdb_storage_blocks_bytes",
+            "The number of bytes that are currently used for local storage by all blocks.",
+            |b| b.iter().map(|b| b.size_bytes() as f64).sum(),
+        );
+        gauge(
+            "prometheus_tsdb_symbol_table_size_bytes",
+            "Size of symbol table in memory for loaded blocks",
+            |b| b.iter().map(|b| b.symbols_bytes() as f64).sum(),
+        );
+    }
+
+    pub(crate) fn list(&self) -> Arc<Vec<Arc<Block>>> {
+        self.list.load_full()
+    }
+
+    pub(crate) fn overlapping(&self, range: TimeRange) -> Vec<Arc<Block>> {
+        self.list().iter().filter(|b| b.range().overlaps(range)).cloned().collect()
+    }
+
+    /// End of the newest block that was not made of late samples only, in ms: older in-order samples stand in
+    /// blocks.
+    pub(crate) fn in_order_end(&self) -> Option<i64> {
+        let late = |b: &&Arc<Block>| b.meta().compaction.hints.iter().any(|h| h == FROM_LATE);
+        self.list().iter().filter(|b| !late(b)).map(|b| b.meta().max_time).max()
+    }
+
+    /// Loads folders that are not loaded yet, forgets blocks whose folder is gone, and deletes those that a
+    /// loaded block has replaced.
+    pub(crate) fn reload(&self) -> Result<(), disk::DiskError> {
+        let _changing = self.changing.lock();
+        self.reloads.inc();
+        let old = self.list();
+        let mut loaded: Vec<Arc<Block>> = Vec::new();
+        for entry in self.disk.list(&self.dir)? {
+            let Ok(ulid) = entry.name.parse::<Ulid>() else { continue };
+            if !entry.is_dir {
+                continue;
+            }
+            if let Some(known) = old.iter().find(|b| b.meta().ulid == ulid) {
+                loaded.push(known.clone());
+                continue;
+            }
+            match Block::open(&*self.disk, &self.dir.join(&entry.name)) {
+                Ok(block) => loaded.push(Arc::new(block)),
+                Err(e) => {
+                    self.reloads_failed.inc();
+                    tracing::error!(component = "tsdb", block = entry.name, err = %e, "Failed to open block");
+                }
+            }
+        }
+        let replaced: BTreeSet<Ulid> = loaded
+            .iter()
+            .flat_map(|b| b.meta().compaction.parents.iter().map(|p| p.ulid))
+            .filter(|parent| loaded.iter().any(|b| b.meta().ulid == *parent))
+            .collect();
+        let (gone, mut kept): (Vec<_>, Vec<_>) =
+            loaded.into_iter().partition(|b| replaced.contains(&b.meta().ulid));
+        kept.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.meta().ulid));
+        self.list.store(Arc::new(kept));
+        gone.iter().for_each(|b| self.remove(b));
+        Ok(())
+    }
+
+    /// Takes blocks out of the list and deletes their folders.
+    pub(crate) fn delete(&self, gone: &[Arc<Block>]) {
+        let _changing = self.changing.lock();
+        let mut kept = self.list().to_vec();
+        kept.retain(|b| !gone.iter().any(|g| g.meta().ulid == b.meta().ulid));
+        self.list.store(Arc::new(kept));
+        gone.iter().for_each(|b| self.remove(b));
+    }
+
+    /// Renames first, so that a crash leaves no half block; maps of open readers stay valid.
+    fn remove(&self, block: &Block) {
+        let name = block.meta().ulid.to_string();
+        let doomed = self.dir.join(format!("{name}{FOR_DELETION}"));
+        let done =
+            self.disk.rename(&self.dir.join(&name), &doomed).and_then(|()| self.disk.remove_dir_all(&doomed));
+        match done {
+            Ok(()) => tracing::info!(component = "tsdb", block = name, "Deleting obsolete block"),
+            Err(e) => tracing::error!(component = "tsdb", block = name, err = %e, "Failed to delete block"),
+        }
+    }
+
+    /// Replaces a block in the list after its files changed in place (tombstones).
+    pub(crate) fn reopen(&self, block: &Arc<Block>) -> Result<(), BlockError> {
+        let _changing = self.changing.lock();
+        let fresh = Arc::new(Block::open(&*self.disk, block.dir())?);
+        let mut list = self.list().to_vec();
+        for slot in &mut list {
+            if slot.meta().ulid == fresh.meta().ulid {
+                *slot = fresh.clone();
+            }
+        }
+        self.list.store(Arc::new(list));
+        Ok(())
+    }
+}
+
+/// Hint in meta.json of blocks made of late samples (upstream's spelling).
+pub(crate) const FROM_LATE: &str = "from-out-of-order";
