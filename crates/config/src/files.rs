@@ -32,6 +32,7 @@ pub(crate) fn matching(pattern: &Path) -> Vec<PathBuf> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ScrapeConfigFile {
+    #[serde(deserialize_with = "crate::sections::scrape_jobs")]
     pub(crate) scrape_configs: Vec<ScrapeConfig>,
 }
 

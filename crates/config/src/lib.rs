@@ -44,15 +44,15 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scrape_config_files: Vec<PathBuf>,
     /// Those of the main file; see [`Config::all_scrape_configs`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "sections::scrape_jobs")]
     pub scrape_configs: Vec<ScrapeConfig>,
     #[serde(skip_serializing_if = "Storage::is_default")]
     pub storage: Storage,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "sections::remote_writes")]
     pub remote_write: Vec<RemoteWriteConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "sections::remote_reads")]
     pub remote_read: Vec<RemoteReadConfig>,
     pub otlp: Otlp,
     /// What was read and has no effect, or an effect that its writer may not expect.

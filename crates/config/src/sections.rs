@@ -1,16 +1,36 @@
 //! The smaller sections: runtime, storage, tracing, remote read, OTLP.
 
+use ingest::scrape::config::ScrapeConfig;
 use model::duration::DurationMs;
 use model::labels::quote;
 use model::size::ByteSize;
 use net::config::{ConfigUrl, HttpClientConfig, TlsConfig};
-use remote::config::validate_headers;
+use remote::config::{RemoteWriteConfig, validate_headers};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// A list without null entries.
+fn whole<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D, what: &str) -> Result<Vec<T>, D::Error> {
+    let list: Option<Vec<Option<T>>> = Deserialize::deserialize(d)?;
+    let list: Option<Vec<T>> = list.unwrap_or_default().into_iter().collect();
+    list.ok_or_else(|| de::Error::custom(format!("empty or null {what} config section")))
+}
+
+pub(crate) fn scrape_jobs<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ScrapeConfig>, D::Error> {
+    whole(d, "scrape")
+}
+
+pub(crate) fn remote_writes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<RemoteWriteConfig>, D::Error> {
+    whole(d, "remote write")
+}
+
+pub(crate) fn remote_reads<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<RemoteReadConfig>, D::Error> {
+    whole(d, "remote read")
 }
 
 /// Reading checks, writing is derived: for sections whose fields must agree.
@@ -173,9 +193,10 @@ impl Tracing {
             let got = &self.client_type;
             return Err(format!("expected tracing client type to be to be http or grpc, but got {got}"));
         }
-        if let Some(name) = self.headers.keys().find(|n| n.eq_ignore_ascii_case("authorization")) {
-            return Err(format!("custom header configuration is not allowed for {name}"));
+        if self.headers.keys().any(|n| n.eq_ignore_ascii_case("authorization")) {
+            return Err("custom authorization header configuration is not yet supported".into());
         }
+        validate_headers(&self.headers).map_err(|e| e.to_string())?;
         if self.endpoint.is_empty() {
             return Err("tracing endpoint must be set".into());
         }

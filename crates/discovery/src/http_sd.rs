@@ -45,8 +45,13 @@ impl<'de> Deserialize<'de> for HttpSdConfig {
         if config.url.is_empty() {
             return Err(de::Error::custom("URL is missing"));
         }
-        let url = Url::parse(&config.url)
-            .map_err(|e| de::Error::custom(format!("parse {}: {e}", quote(&config.url))))?;
+        let url = Url::parse(&config.url).map_err(|e| match e {
+            url::ParseError::RelativeUrlWithoutBase => {
+                de::Error::custom("URL scheme must be 'http' or 'https'")
+            }
+            url::ParseError::EmptyHost => de::Error::custom("host is missing in URL"),
+            other => de::Error::custom(format!("parse {}: {other}", quote(&config.url))),
+        })?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(de::Error::custom("URL scheme must be 'http' or 'https'"));
         }

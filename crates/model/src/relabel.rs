@@ -111,6 +111,9 @@ impl<'de> Deserialize<'de> for Action {
     /// Any case is accepted, as upstream does.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
+        if text.is_empty() {
+            return Err(de::Error::custom("relabel action cannot be empty"));
+        }
         let lower = text.to_lowercase();
         Action::ALL
             .into_iter()
@@ -189,7 +192,8 @@ impl RelabelConfig {
         if self.modulus == 0 && action == HashMod {
             return fail("relabel configuration for hashmod requires non-zero modulus".into());
         }
-        let needs_target = matches!(action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual);
+        let needs_target =
+            matches!(action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual);
         if needs_target && target.is_empty() {
             return fail(format!("relabel configuration for {action} action requires 'target_label' value"));
         }

@@ -50,6 +50,8 @@ fn texts_keep_their_spelling() {
     name("name: null", "");
     name("name: \"null\"", "null");
     name("name:", "");
+    name("name: !!binary aGkh", "hi!");
+    name("name: !!binary aGk=", "hi");
     name("", "");
     name("--- # comment\nname: a\n---\nname: [other document", "a");
 }
@@ -103,6 +105,8 @@ fn errors_name_line_and_path() {
     fails("map: {a: 1, a: 2}", "line 1: map: key \"a\" already set in map");
     fails("inner: text", "line 1: inner: cannot unmarshal !!str `text` into Outer");
     fails("map:\n  a: [1]", "line 2: map.a: cannot unmarshal !!seq into string");
+    fails("name: !!binary /w==", "line 1: !!binary value is not valid UTF-8");
+    fails("name: !!binary /w", "line 1: !!binary value contains invalid base64 data");
     assert!(from_str::<Outer>("name: [a").is_err());
     assert!(from_str::<Outer>("a: &x [*x]").is_err());
 }

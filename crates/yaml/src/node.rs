@@ -84,7 +84,11 @@ pub fn parse(text: &str) -> Result<Node, Error> {
                     Some("int" | "float" | "bool" | "null") => true,
                     _ => style == ScalarStyle::Plain,
                 };
-                let node = Node { line, kind: Kind::Scalar { text: text.into_owned(), plain } };
+                let text = match tag.as_deref() {
+                    Some("binary") => crate::scalar::binary(&text).map_err(|e| Error::at(line, e))?,
+                    _ => text.into_owned(),
+                };
+                let node = Node { line, kind: Kind::Scalar { text, plain } };
                 builder.close(&mut open, node, anchor)?
             }
             Event::SequenceStart(_, anchor, _) => {

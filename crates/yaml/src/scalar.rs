@@ -92,3 +92,35 @@ pub(crate) fn tag(text: &str, plain: bool) -> &'static str {
         Value::Text => "!!str",
     }
 }
+
+/// The text of a `!!binary` scalar: base64 of UTF-8.
+pub(crate) fn binary(encoded: &str) -> Result<String, &'static str> {
+    const INVALID: &str = "!!binary value contains invalid base64 data";
+    let digits: Vec<u8> = encoded.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    if digits.len() % 4 != 0 {
+        return Err(INVALID);
+    }
+    let padding = digits.iter().rev().take_while(|b| **b == b'=').count();
+    if padding > 2 {
+        return Err(INVALID);
+    }
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
+    for group in digits.chunks(4) {
+        let mut bits = 0u32;
+        for (i, digit) in group.iter().enumerate() {
+            let value = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                b'=' if i >= 2 => 0,
+                _ => return Err(INVALID),
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    bytes.truncate(bytes.len() - padding);
+    String::from_utf8(bytes).map_err(|_| "!!binary value is not valid UTF-8")
+}
