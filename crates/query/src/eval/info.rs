@@ -126,7 +126,7 @@ impl Eval<'_> {
         matchers.extend_from_slice(data);
         matchers.extend_from_slice(names);
         let selector =
-            Selector { fetch: 0, matchers: Vec::new(), offset, at, anchored: false, smoothed: false };
+            Selector { fetch: 0, matchers: Vec::new(), offset, at, anchored: false, smoothed: false, stats_only: false };
         let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
         let range = TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last);
         let hints = SelectHints {

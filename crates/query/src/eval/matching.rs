@@ -45,11 +45,8 @@ impl Eval<'_> {
         let swapped = matching.card == Cardinality::OneToMany;
         // Many-to-one is the shape of the rest: `many` finds its partner in `one`.
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
-        let (many_fill, one_fill) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // Upstream does not exchange the fill values with the sides, whatever their names promise.
+        let (many_fill, one_fill) = (matching.fill_left, matching.fill_right);
         let mut groups = Groups::new(projection(matching));
         let mut ones: Vec<Vec<usize>> = Vec::new();
         for (i, out) in one.iter().enumerate() {

@@ -4,9 +4,11 @@ use super::{Eval, Grid, Out, Sink};
 use crate::QueryError;
 use crate::column::Column;
 use crate::plan::Selector;
-use model::{METRIC_NAME, TimeRange, is_stale_nan};
+use model::histogram::CounterResetHint;
+use model::{FloatHistogram, METRIC_NAME, TimeRange, is_stale_nan};
 use promql::Span;
-use storage::SampleBuf;
+use std::sync::Arc;
+use storage::{SampleBuf, Series};
 
 impl Eval<'_> {
     pub(super) fn instant(
@@ -56,7 +58,7 @@ impl Eval<'_> {
         let mut buf = SampleBuf::default();
         for series in series.iter() {
             buf.clear();
-            series.read(range, &mut buf)?;
+            read(&**series, range, selector.stats_only, &mut buf)?;
             self.watch.check(buf.len() + 16)?;
             if buf.is_empty() {
                 continue;
@@ -93,7 +95,7 @@ impl Eval<'_> {
         let (mut buf, mut samples) = (SampleBuf::default(), super::RangeBuf::default());
         for series in series.iter() {
             buf.clear();
-            series.read(range, &mut buf)?;
+            read(&**series, range, selector.stats_only, &mut buf)?;
             self.watch.check(buf.len() + 16)?;
             samples.fill(&mut buf, false);
             let mut column = self.column(grid.steps);
@@ -133,6 +135,40 @@ impl Eval<'_> {
     }
 }
 
+/// Reads samples of a series. With `stats_only`, histograms lose their buckets, and what these say of counter
+/// resets is kept in the hint.
+pub(super) fn read(
+    series: &dyn Series,
+    range: TimeRange,
+    stats_only: bool,
+    buf: &mut SampleBuf,
+) -> Result<(), QueryError> {
+    series.read(range, buf)?;
+    if !stats_only {
+        return Ok(());
+    }
+    let mut before: Option<Arc<FloatHistogram>> = None;
+    for (_, h) in &mut buf.histograms {
+        let mut thin = FloatHistogram {
+            counter_reset_hint: h.counter_reset_hint,
+            schema: h.schema,
+            count: h.count,
+            sum: h.sum,
+            ..FloatHistogram::default()
+        };
+        if !is_stale_nan(h.sum) {
+            if let (CounterResetHint::Unknown, Some(before)) = (h.counter_reset_hint, &before) {
+                let reset = h.detect_reset(before);
+                thin.counter_reset_hint =
+                    if reset { CounterResetHint::CounterReset } else { CounterResetHint::NotCounterReset };
+            }
+            before = Some(h.clone());
+        }
+        *h = Arc::new(thin);
+    }
+    Ok(())
+}
+
 /// Stores sample `at` in the step's slot, unless it is a stale marker.
 fn put(buf: &SampleBuf, at: usize, step: usize, column: &mut Column) {
     match histogram_at(buf, at) {
@@ -147,7 +183,7 @@ fn put(buf: &SampleBuf, at: usize, step: usize, column: &mut Column) {
     }
 }
 
-fn histogram_at(buf: &SampleBuf, at: usize) -> Option<&std::sync::Arc<model::FloatHistogram>> {
+fn histogram_at(buf: &SampleBuf, at: usize) -> Option<&Arc<FloatHistogram>> {
     if buf.histograms.is_empty() {
         return None;
     }

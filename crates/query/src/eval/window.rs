@@ -206,7 +206,7 @@ impl Eval<'_> {
                 let (mut buf, mut samples) = (SampleBuf::default(), RangeBuf::default());
                 for series in series.iter() {
                     buf.clear();
-                    series.read(range, &mut buf)?;
+                    super::selector::read(&**series, range, w.selector.stats_only, &mut buf)?;
                     self.watch.check(buf.len() + 16)?;
                     if buf.is_empty() {
                         continue;

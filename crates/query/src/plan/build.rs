@@ -4,7 +4,7 @@ use super::duration::{Context, resolve};
 use super::{AggregateNode, BinaryNode, CallNode, Fetch, Node, Op, Plan, Selector, SubqueryNode, WindowNode};
 use crate::{QueryError, SubqueryStepFn};
 use model::TimeRange;
-use promql::{AtModifier, Expr, UnaryOp, ValueType, VectorSelector};
+use promql::{AtModifier, BinaryOp, Expr, UnaryOp, ValueType, VectorSelector};
 
 /// Functions whose result depends on the evaluation time even when their arguments do not.
 const TIME_DEPENDENT: &[&str] = &[
@@ -24,6 +24,10 @@ const TIME_DEPENDENT: &[&str] = &[
     "timestamp",
     "year",
 ];
+
+/// Marks on the path to a selector that are no function.
+const SUBQUERY: &str = "[:]";
+const TRIM: &str = "/";
 
 /// What a plan depends on besides the tree.
 pub(crate) struct Build<'a> {
@@ -74,7 +78,7 @@ struct Builder<'a> {
     query: &'a Build<'a>,
     fetches: Vec<Fetch>,
     outer: Vec<Outer>,
-    /// Names of enclosing functions and aggregations; empty for a binary operation.
+    /// Names of enclosing functions and aggregations, [`SUBQUERY`], [`TRIM`], or nothing for another operator.
     funcs: Vec<&'static str>,
 }
 
@@ -122,7 +126,8 @@ impl Builder<'_> {
             }
             Expr::Subquery(s) => self.subquery(s, span),
             Expr::Binary(b) => {
-                self.funcs.push("");
+                let trims = matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+                self.funcs.push(if trims { TRIM } else { "" });
                 let (lhs, rhs) = (self.node(&b.lhs)?, self.node(&b.rhs)?);
                 self.funcs.pop();
                 let invariant = lhs.invariant && rhs.invariant;
@@ -171,7 +176,9 @@ impl Builder<'_> {
         let step = if step > 0 { step } else { (self.query.subquery_step)(range).max(1) };
         let at = self.at(s.at);
         self.outer.push(Outer { offset, range, at });
+        self.funcs.push(SUBQUERY);
         let child = self.node(&s.expr)?;
+        self.funcs.pop();
         self.outer.pop();
         let child = if child.invariant { child.wrapped() } else { child.node };
         let node = SubqueryNode { child, range, step, offset, at };
@@ -233,7 +240,8 @@ impl Builder<'_> {
                 i
             }
             None => {
-                let func = self.funcs.last().copied().unwrap_or("").to_owned();
+                let func = self.funcs.iter().rev().find(|f| **f != SUBQUERY);
+                let func = func.filter(|f| **f != TRIM).copied().unwrap_or("").to_owned();
                 self.fetches.push(Fetch { matchers: v.matchers.clone(), range: window, func });
                 self.fetches.len() - 1
             }
@@ -245,7 +253,24 @@ impl Builder<'_> {
             at,
             anchored: v.anchored,
             smoothed: v.smoothed,
+            stats_only: self.stats_only(),
         })
+    }
+
+    /// Whether everything around a selector wants only count and sum of histograms. Below a subquery the
+    /// buckets are needed to find counter resets.
+    fn stats_only(&self) -> bool {
+        let mut only = false;
+        for func in self.funcs.iter().rev() {
+            match *func {
+                "histogram_count" | "histogram_sum" | "histogram_avg" => only = true,
+                SUBQUERY | TRIM | "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        only
     }
 
     /// Times that a selector can look at, seen from the enclosing subqueries.

@@ -64,6 +64,8 @@ pub(crate) struct Selector {
     pub(crate) at: Option<i64>,
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
+    /// Only count and sum of histograms are looked at; buckets serve to find counter resets when reading.
+    pub(crate) stats_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -154,9 +154,9 @@ impl Hints {
             h.counter_reset_hint = match &self.before {
                 _ if written == CounterReset => CounterReset,
                 Some(before) if before.counter_reset_hint != Gauge => {
-                    if h.detect_reset(before) {
-                        CounterReset
-                    } else if h.schema == before.schema
+                    // Upstream's store does not tell a reset that it finds itself (its issue 15346).
+                    if !h.detect_reset(before)
+                        && h.schema == before.schema
                         && h.zero_threshold == before.zero_threshold
                         && h.custom_values == before.custom_values
                     {
