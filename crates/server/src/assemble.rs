@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use storage::metadata::MetadataSource;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use wire::remote_write::MessageType;
 
 /// The language as the features have it.
@@ -117,6 +118,8 @@ pub(crate) struct Rooms {
     /// Carries what discovery finds to scraping.
     carrier: JoinHandle<()>,
     remote: remote::write::Supervisor,
+    housekeeping: JoinHandle<()>,
+    stop_housekeeping: CancellationToken,
 }
 
 /// Starts the rooms around an open store; they have nothing to do before [`Rooms::apply`].
@@ -151,7 +154,31 @@ pub(crate) fn furnish(
         runtime: tokio::runtime::Handle::current(),
         flush_deadline: settings.flush_deadline,
     });
-    Ok(Rooms { store, scrape, discovery, carrier, remote })
+    let stop_housekeeping = CancellationToken::new();
+    let interval = match settings.agent {
+        // An agent only looks whether it is time to truncate.
+        true => Duration::from_secs(15),
+        false => settings.maintenance_interval,
+    };
+    let rounds = keep_house(store.clone(), interval, stop_housekeeping.clone());
+    let housekeeping = tokio::spawn(rounds);
+    Ok(Rooms { store, scrape, discovery, carrier, remote, housekeeping, stop_housekeeping })
+}
+
+/// Rounds of housekeeping, each on a thread of its own, until told to stop; a round is never left half done.
+async fn keep_house(store: Store, interval: Duration, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(interval);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let store = store.clone();
+        if let Err(e) = tokio::task::spawn_blocking(move || store.maintain()).await {
+            tracing::error!(component = "tsdb", err = %e, "Housekeeping failed");
+        }
+    }
 }
 
 /// Metadata of what is scraped and of what was pushed, one entry for each family.
@@ -183,9 +210,6 @@ impl Rooms {
             failures.push(e.to_string());
         }
         self.discovery.apply(plan.discovery.clone()).await;
-        // Pools that are new get what is known already.
-        let known = self.discovery.updates().borrow().clone();
-        self.scrape.sync(&known).await;
         failures
     }
 
@@ -199,6 +223,10 @@ impl Rooms {
         tracing::info!("Stopping remote storage...");
         self.remote.shutdown(flush_deadline).await;
         tracing::info!("Stopping storage...");
+        self.stop_housekeeping.cancel();
+        if let Err(e) = self.housekeeping.await {
+            tracing::error!(err = %e, "Housekeeping ended badly");
+        }
         let store = self.store;
         match tokio::task::spawn_blocking(move || store.close()).await {
             Ok(Ok(())) => {}

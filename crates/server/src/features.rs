@@ -97,10 +97,7 @@ const TABLE: &[(&str, Effect)] = &[
         "promql-extended-range-selectors",
         On(|f| f.extended_range_selectors = true, "Experimental PromQL extended range selectors enabled."),
     ),
-    (
-        "promql-per-step-stats",
-        On(|f| f.per_step_stats = true, "Experimental per-step statistics reporting"),
-    ),
+    ("promql-per-step-stats", On(|f| f.per_step_stats = true, "Experimental per-step statistics reporting")),
     ("remote-write-receiver", Old(|f| f.receiver = true, "--web.enable-remote-write-receiver")),
     ("search-api", NotBuilt),
     ("st-storage", NotBuilt),
@@ -147,10 +144,15 @@ impl Features {
                     set(&mut features);
                     note(
                         true,
-                        &format!("This option for --enable-feature was removed in Prometheus 3.0 and is still honoured here. Use {flag} instead."),
+                        &format!(
+                            "This option for --enable-feature was removed in Prometheus 3.0 and is still honoured here. Use {flag} instead."
+                        ),
                     );
                 }
-                Some(NotBuilt) => note(true, "This option for --enable-feature has no effect in this version: it is not built yet."),
+                Some(NotBuilt) => note(
+                    true,
+                    "This option for --enable-feature has no effect in this version: it is not built yet.",
+                ),
                 None => note(true, "Unknown option for --enable-feature"),
             }
         }
@@ -174,7 +176,9 @@ mod tests {
         let (features, notes) = Features::read(&given, true).expect("legal");
         assert!(!features.agent);
         assert_eq!(notes[1].text, "Unknown option for --enable-feature");
-        assert!(Features::read(&["otlp-native-delta-ingestion,otlp-deltatocumulative".into()], false).is_err());
+        assert!(
+            Features::read(&["otlp-native-delta-ingestion,otlp-deltatocumulative".into()], false).is_err()
+        );
     }
 
     #[test]

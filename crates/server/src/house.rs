@@ -197,7 +197,7 @@ impl House {
                     Err(e) => Opened::Failed(e.into()),
                 },
                 event = events.next() => match event {
-                    Event::Stop(_) => break Opened::Stopped,
+                    Event::Stop => break Opened::Stopped,
                     Event::Reload(asker) => askers.push(asker),
                 },
             }
@@ -227,8 +227,7 @@ impl House {
         let (last_reload_ok, last_reload_at) = self.metrics.last();
         self.api.set_running(api::Running {
             yaml: plan.yaml.clone(),
-            // Nothing is deleted yet, whatever is configured.
-            retention: String::new(),
+            retention: if self.settings.agent { String::new() } else { reload::retention_text(plan.store) },
             last_reload_ok,
             last_reload_at,
         });
@@ -284,7 +283,7 @@ impl House {
             };
             tokio::select! {
                 event = events.next() => match event {
-                    Event::Stop(_) => return,
+                    Event::Stop => return,
                     Event::Reload(asker) => self.reload(rooms, watch, asker).await,
                 },
                 () = looking => self.look_for_changes(rooms, watch).await,

@@ -7,8 +7,8 @@
 mod assemble;
 mod demo;
 pub mod features;
-pub mod flags;
 mod features_shown;
+pub mod flags;
 mod house;
 mod main_line;
 mod modes;

@@ -4,6 +4,7 @@ use crate::flags::{Settings, WalCompression};
 use disk::Disk;
 use meter::Registry;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use storage::WriterSource;
 use storage::feed::Feed;
 use storage::metadata::MetadataSource;
@@ -17,10 +18,16 @@ use tsdb::{Db, ReplayHandle};
 pub const RECEIVER_WINDOW_MS: i64 = 24 * 3_600_000;
 
 /// What a reload may change in a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoreConfig {
     pub window_ms: i64,
     pub max_exemplars: usize,
+    /// 0: for ever.
+    pub retention_ms: i64,
+    /// 0: no limit.
+    pub retention_bytes: u64,
+    /// 0: no limit.
+    pub retention_percent: f64,
 }
 
 /// An open store of either mode. Cloning shares it.
@@ -72,6 +79,11 @@ impl Store {
             wal_compression: compression(settings),
             no_lockfile: !settings.lockfile,
             legacy_names,
+            min_block_duration_ms: settings.min_block_ms,
+            max_block_duration_ms: max_block_ms(settings, config),
+            samples_per_chunk: settings.samples_per_chunk,
+            block_segment_bytes: settings.block_segment_bytes.unwrap_or(defaults.block_segment_bytes),
+            delay_compact_file: settings.delay_compact_file.clone(),
             running: running(config),
             ..defaults
         };
@@ -111,6 +123,23 @@ impl Store {
         }
     }
 
+    /// One round of housekeeping: blocks are cut, compacted and deleted, the log is truncated. Blocks for as
+    /// long as there is work.
+    pub fn maintain(&self) {
+        match self {
+            Store::Server { db, feed } => {
+                let hold = feed.min_hold().map(|position| position.segment);
+                if let Err(e) = db.maintain(hold) {
+                    tracing::error!(component = "tsdb", err = %e, "Housekeeping failed");
+                }
+            }
+            Store::Agent(store) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                store.maintain(now.as_millis() as i64);
+            }
+        }
+    }
+
     /// Ends writing and makes everything durable. Blocks.
     pub fn close(&self) -> anyhow::Result<()> {
         match self {
@@ -122,5 +151,21 @@ impl Store {
 }
 
 fn running(config: StoreConfig) -> tsdb::Running {
-    tsdb::Running { out_of_order_window_ms: config.window_ms, max_exemplars: config.max_exemplars }
+    tsdb::Running {
+        out_of_order_window_ms: config.window_ms,
+        max_exemplars: config.max_exemplars,
+        retention_time_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        retention_percent: config.retention_percent,
+    }
+}
+
+/// A tenth of the retention, at most 31 days.
+fn max_block_ms(settings: &Settings, config: StoreConfig) -> i64 {
+    const LONGEST_MS: i64 = 31 * 24 * 3_600_000;
+    let tenth = match config.retention_ms {
+        0 => LONGEST_MS,
+        ms => (ms / 10).min(LONGEST_MS),
+    };
+    settings.max_block_ms.unwrap_or(tenth).max(settings.min_block_ms)
 }

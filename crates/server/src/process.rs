@@ -22,31 +22,22 @@ pub fn register(registry: &Registry, disk: &Arc<dyn Disk>) {
             FamilyKind::Counter,
             cpu_seconds,
         ),
-        (
-            "process_max_fds",
-            "Maximum number of open file descriptors.",
-            FamilyKind::Gauge,
-            |disk| limit(disk, "Max open files"),
-        ),
+        ("process_max_fds", "Maximum number of open file descriptors.", FamilyKind::Gauge, |disk| {
+            limit(disk, "Max open files")
+        }),
         ("process_open_fds", "Number of open file descriptors.", FamilyKind::Gauge, open_files),
-        (
-            "process_resident_memory_bytes",
-            "Resident memory size in bytes.",
-            FamilyKind::Gauge,
-            |disk| status_kib(disk, "VmRSS:"),
-        ),
+        ("process_resident_memory_bytes", "Resident memory size in bytes.", FamilyKind::Gauge, |disk| {
+            status_kib(disk, "VmRSS:")
+        }),
         (
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
             FamilyKind::Gauge,
             start_time,
         ),
-        (
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes.",
-            FamilyKind::Gauge,
-            |disk| status_kib(disk, "VmSize:"),
-        ),
+        ("process_virtual_memory_bytes", "Virtual memory size in bytes.", FamilyKind::Gauge, |disk| {
+            status_kib(disk, "VmSize:")
+        }),
         (
             "process_virtual_memory_max_bytes",
             "Maximum amount of virtual memory available in bytes.",

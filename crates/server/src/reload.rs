@@ -7,6 +7,7 @@ use discovery::SdConfigs;
 use ingest::scrape::Job;
 use meter::{Gauge, Registry};
 use model::Labels;
+use model::duration::format_duration;
 use model::labels::quote;
 use model::relabel::NameValidation;
 use remote::config::RemoteWriteConfig;
@@ -14,6 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where neither time nor size is limited.
+const DEFAULT_RETENTION_MS: i64 = 15 * 24 * 3_600_000;
 
 /// A configuration, resolved: what each room is told.
 #[derive(Clone, Debug)]
@@ -120,6 +124,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
             true => usize::try_from(exemplars).unwrap_or(0),
             false => 0,
         },
+        ..retention(settings, &config)
     };
     Ok(Plan {
         jobs,
@@ -140,15 +145,44 @@ pub fn checksum(settings: &Settings) -> Result<String, String> {
     Config::hash_of_files(&settings.config_file).map_err(|e| e.to_string())
 }
 
+/// How long and how much to keep: the file decides, then the flags, then 15 days. (The other fields are open.)
+fn retention(settings: &Settings, config: &Config) -> StoreConfig {
+    let written = &config.storage.tsdb.retention;
+    let (mut ms, mut bytes) = (settings.retention_ms.unwrap_or(0), settings.retention_bytes.unwrap_or(0));
+    if ms == 0 && bytes == 0 {
+        ms = DEFAULT_RETENTION_MS;
+    }
+    if *written != Retention::default() {
+        (ms, bytes) = (written.time.0, written.size.0);
+    }
+    StoreConfig {
+        window_ms: 0,
+        max_exemplars: 0,
+        retention_ms: ms,
+        retention_bytes: bytes,
+        retention_percent: written.percentage,
+    }
+}
+
+/// `15d or 512MiB`, as upstream shows it.
+pub fn retention_text(config: StoreConfig) -> String {
+    let mut parts = Vec::new();
+    if config.retention_ms != 0 {
+        parts.push(format_duration(config.retention_ms));
+    }
+    if config.retention_bytes != 0 {
+        parts.push(crate::flags::size_text(config.retention_bytes));
+    }
+    if config.retention_percent != 0.0 {
+        parts.push(format!("{}%", config.retention_percent));
+    }
+    parts.join(" or ")
+}
+
 /// What the configuration room takes as upstream's and the store does not do yet.
 fn tell_unbuilt(settings: &Settings, config: &Config) {
     let tsdb = &config.storage.tsdb;
-    let flags = settings.retention_ms.is_some() || settings.retention_bytes.is_some();
     let told = [
-        (
-            flags || tsdb.retention != Retention::default(),
-            "storage.tsdb.retention has no effect in this version: old samples are not deleted yet",
-        ),
         (
             tsdb.chunk_encoding.floats == "xor2",
             "storage.tsdb.chunk_encoding.floats: xor2 is not written by this version; xor is",
@@ -169,7 +203,8 @@ fn tell_unbuilt(settings: &Settings, config: &Config) {
 
 /// How late samples may be: as written; where nothing is written, a receiver takes a night's outage.
 fn window_ms(settings: &Settings, written: Option<i64>) -> i64 {
-    let default = if settings.receiver && !settings.agent && !settings.strict { RECEIVER_WINDOW_MS } else { 0 };
+    let default =
+        if settings.receiver && !settings.agent && !settings.strict { RECEIVER_WINDOW_MS } else { 0 };
     written.unwrap_or(default)
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 pub enum Event {
     /// Reload; an asker over HTTP waits for the outcome.
     Reload(Option<oneshot::Sender<Result<(), String>>>),
-    /// Stop; the text is for the log.
-    Stop(String),
+    /// Stop. Who asked for it is logged already.
+    Stop,
 }
 
 /// The sources of events.
@@ -41,7 +41,7 @@ impl Events {
         let os = |name: &str| {
             let text = "Received an OS signal, exiting gracefully...";
             tracing::warn!(signal = name, "{text}");
-            Event::Stop(name.to_owned())
+            Event::Stop
         };
         tokio::select! {
             _ = self.hangup.recv() => Event::Reload(None),
@@ -51,13 +51,13 @@ impl Events {
                 Some(Command::Reload(answer)) => Event::Reload(Some(answer)),
                 Some(Command::Quit) => {
                     tracing::warn!("Received termination request via web service, exiting gracefully...");
-                    Event::Stop("web service".to_owned())
+                    Event::Stop
                 }
                 None => std::future::pending().await,
             },
             () = ended(&mut self.stdin_ended) => {
                 tracing::warn!("Standard input ended, exiting gracefully...");
-                Event::Stop("standard input".to_owned())
+                Event::Stop
             }
         }
     }

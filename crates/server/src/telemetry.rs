@@ -12,7 +12,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Crates that speak of each frame and handshake when asked for debug messages.
-const CHATTY: &[&str] = &["h2", "hyper", "hyper_util", "hyper_rustls", "mio", "rustls", "tokio_util", "tower", "want"];
+const CHATTY: &[&str] =
+    &["h2", "hyper", "hyper_util", "hyper_rustls", "mio", "rustls", "tokio_util", "tower", "want"];
 
 /// Starts logging for the process. A second call is ignored, for tests that share a process.
 pub fn init(level: &str, json: bool) {

@@ -66,8 +66,7 @@ impl Child {
     fn spawn(name: &str, mut command: Command, disk: &Arc<dyn Disk>, dir: &Path) -> anyhow::Result<Child> {
         // A group of its own: Ctrl-C reaches only us, and we stop the others in order.
         command.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process =
-            command.spawn().map_err(|e| anyhow::anyhow!("cannot start {name}: {e}"))?;
+        let mut process = command.spawn().map_err(|e| anyhow::anyhow!("cannot start {name}: {e}"))?;
         let log: Arc<dyn File> = Arc::from(disk.create(&dir.join(format!("{name}.log")))?);
         let tail = Arc::<Mutex<VecDeque<String>>>::default();
         if let Some(out) = process.stdout.take() {

@@ -205,7 +205,9 @@ async fn start(
             println!("  node       http://127.0.0.1:{port}   ({})", program.display());
             children.push_back(child);
         }
-        None => println!("  node       node_exporter is not installed here; the processes themselves are scraped"),
+        None => {
+            println!("  node       node_exporter is not installed here; the processes themselves are scraped")
+        }
     }
     for (cluster, port) in CLUSTERS.into_iter().zip(plan.agents) {
         let mut targets = BTreeMap::from([("agent", port)]);

@@ -29,7 +29,10 @@ write, and answers PromQL. Flags, configuration and API are those of Prometheus 
 /// The whole help text.
 pub fn usage(program: &str) -> String {
     let mut out = format!("usage: {program} [<flags>]\n       {program} demo [<flags>]\n\n{INTRODUCTION}\n");
-    let _ = writeln!(out, "  -h, --help\n        This text.\n  --version\n        Version of Pyrrha and the Prometheus level.");
+    let _ = writeln!(
+        out,
+        "  -h, --help\n        This text.\n  --version\n        Version of Pyrrha and the Prometheus level."
+    );
     for (group, title) in CHAPTERS {
         let _ = writeln!(out, "\n{title}:");
         for flag in FLAGS.iter().filter(|f| f.group == *group && !f.hidden) {

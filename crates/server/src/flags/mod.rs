@@ -8,5 +8,10 @@ mod value;
 
 pub use help::{markdown, usage};
 pub use parse::{Parsed, UsageError, parse};
-pub use settings::{FlagError, Settings};
+pub use settings::{ExternalUrl, FlagError, Settings, WalCompression};
 pub use table::{FLAGS, Flag, Group, Kind, Mode, State, WRITE_MESSAGES};
+
+/// Bytes as upstream shows sizes: `1GiB512MiB`.
+pub fn size_text(bytes: u64) -> String {
+    value::format_size(i64::try_from(bytes).unwrap_or(i64::MAX))
+}

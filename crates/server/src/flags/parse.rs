@@ -133,9 +133,8 @@ fn expand(
     if files > MAX_FILES {
         return Err(UsageError::Shape(format!("more than {MAX_FILES} argument files")));
     }
-    let text = read_file(path).map_err(|e| {
-        UsageError::Shape(format!("failed to open arguments file {}: {e}", quote(path)))
-    })?;
+    let text = read_file(path)
+        .map_err(|e| UsageError::Shape(format!("failed to open arguments file {}: {e}", quote(path))))?;
     let wanted = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty());
     let wanted: Vec<String> = wanted.map(str::to_owned).collect();
     lines.extend(wanted.into_iter().rev());

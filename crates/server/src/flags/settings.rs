@@ -72,8 +72,15 @@ pub struct Settings {
     pub wal_segment_bytes: Option<u64>,
     pub wal_compression: WalCompression,
     pub lockfile: bool,
+    pub min_block_ms: i64,
+    pub max_block_ms: Option<i64>,
+    pub block_segment_bytes: Option<u64>,
+    pub samples_per_chunk: u16,
+    pub delay_compact_file: Option<PathBuf>,
+    /// How often the store is tidied up.
+    pub maintenance_interval: Duration,
     pub retention_ms: Option<i64>,
-    pub retention_bytes: Option<i64>,
+    pub retention_bytes: Option<u64>,
     pub agent_min_ms: i64,
     pub agent_max_ms: i64,
     pub agent_truncate: Option<Duration>,
@@ -121,10 +128,8 @@ impl Settings {
         }
         let listen = flags.all("web.listen-address").to_vec();
         let text = flags.one("web.external-url");
-        let external_url = external_url(text, &listen, hostname).map_err(|e| FlagError {
-            code: 2,
-            text: format!("parse external URL {}: {e}", quote(text)),
-        })?;
+        let external_url = external_url(text, &listen, hostname)
+            .map_err(|e| FlagError { code: 2, text: format!("parse external URL {}: {e}", quote(text)) })?;
         let origin = flags.one("web.cors.origin");
         let cors = api::Cors::new(origin).map_err(|e| FlagError {
             code: 2,
@@ -175,7 +180,18 @@ impl Settings {
             },
             lockfile: of("no-lockfile") != "true",
             retention_ms: optional_ms(flags, "storage.tsdb.retention.time"),
-            retention_bytes: bytes(flags.one("storage.tsdb.retention.size")),
+            retention_bytes: bytes(flags.one("storage.tsdb.retention.size")).map(i64::unsigned_abs),
+            min_block_ms: ms(flags, "storage.tsdb.min-block-duration"),
+            max_block_ms: optional_ms(flags, "storage.tsdb.max-block-duration"),
+            block_segment_bytes: bytes(flags.one("storage.tsdb.max-block-chunk-segment-size"))
+                .map(i64::unsigned_abs),
+            samples_per_chunk: u16::try_from(whole(flags, "storage.tsdb.samples-per-chunk"))
+                .unwrap_or(120)
+                .max(1),
+            delay_compact_file: Some(PathBuf::from(flags.one("storage.tsdb.delay-compact-file.path")))
+                .filter(|path| !path.as_os_str().is_empty()),
+            maintenance_interval: span(flags, "storage.tsdb.block-reload-interval")
+                .max(Duration::from_secs(1)),
             agent_min_ms: ms(flags, "storage.agent.retention.min-time"),
             agent_max_ms: ms(flags, "storage.agent.retention.max-time"),
             agent_truncate: optional_ms(flags, "storage.agent.wal-truncate-frequency").map(to_span),
@@ -221,11 +237,7 @@ fn warn_of_unbuilt(flags: &Parsed, notes: &mut Vec<Note>) {
     }
 }
 
-fn external_url(
-    text: &str,
-    listen: &[String],
-    hostname: &dyn Fn() -> String,
-) -> Result<ExternalUrl, String> {
+fn external_url(text: &str, listen: &[String], hostname: &dyn Fn() -> String) -> Result<ExternalUrl, String> {
     if text.is_empty() {
         let address = listen.first().map_or("", String::as_str);
         let (_, port) =
@@ -327,8 +339,11 @@ mod tests {
             2,
             "parse external URL \"\": address foo: missing port in address",
         );
-        refused("--strict --enable-feature=agent --storage.agent.path=x", 3,
-            "The following flag(s) can only be used in agent mode: [\"--storage.agent.path\"]");
+        refused(
+            "--strict --enable-feature=agent --storage.agent.path=x",
+            3,
+            "The following flag(s) can only be used in agent mode: [\"--storage.agent.path\"]",
+        );
     }
 
     #[test]
@@ -344,7 +359,8 @@ mod tests {
         .expect("starts");
         assert!(server.receiver && server.notes.iter().all(|n| !n.warning));
         assert_eq!(server.external_url.to_string(), "http://host:9090");
-        let old = run("--enable-feature=remote-write-receiver --rules.alert.resend-delay=2m").expect("starts");
+        let old =
+            run("--enable-feature=remote-write-receiver --rules.alert.resend-delay=2m").expect("starts");
         assert!(old.receiver);
         assert_eq!(old.notes.len(), 2);
         assert_eq!(run("--web.external-url=http://h/a/").expect("starts").route_prefix, "/a");

@@ -106,7 +106,7 @@ const NONE: &[&str] = &[];
 const COMPRESSIONS: Kind = Choice(&["snappy", "zstd"]);
 const RULES: &str = "rules are not built yet";
 const ALERTS: &str = "rules and alerts are not built yet";
-const BLOCKS: &str = "blocks and compaction are not built yet";
+const COMPACTION: &str = "compaction follows one plan, as soon as blocks are there";
 const READ: &str = "remote read is not built yet";
 const GO: &str = "it tunes the Go runtime, which this program does not have";
 
@@ -171,18 +171,15 @@ pub const FLAGS: &[Flag] = &[
     flag("storage.tsdb.min-block-duration", Duration, &["2h"], Storage)
         .server()
         .hidden()
-        .help("Shortest block.")
-        .not_built(BLOCKS),
+        .help("Shortest block."),
     flag("storage.tsdb.max-block-duration", Duration, NONE, Storage)
         .server()
         .hidden()
-        .help("Longest block; a tenth of the retention when left out.")
-        .not_built(BLOCKS),
+        .help("Longest block; a tenth of the retention when left out."),
     flag("storage.tsdb.max-block-chunk-segment-size", Size, NONE, Storage)
         .server()
         .hidden()
-        .help("Largest chunk file of a block, e.g. 512MB.")
-        .not_built(BLOCKS),
+        .help("Largest chunk file of a block, e.g. 512MB."),
     flag("storage.tsdb.wal-segment-size", Size, NONE, Storage)
         .server()
         .hidden()
@@ -202,7 +199,7 @@ pub const FLAGS: &[Flag] = &[
         .server()
         .hidden()
         .help("Compact overlapping blocks.")
-        .not_built(BLOCKS),
+        .not_built(COMPACTION),
     flag("storage.tsdb.wal-compression", Bool, YES, Storage).server().hidden().help("Compress the WAL."),
     flag("storage.tsdb.wal-compression-type", COMPRESSIONS, &["snappy"], Storage)
         .server()
@@ -215,22 +212,19 @@ pub const FLAGS: &[Flag] = &[
     flag("storage.tsdb.samples-per-chunk", Int, &["120"], Storage)
         .server()
         .hidden()
-        .help("Samples per chunk.")
-        .not_built("chunks hold 120 samples"),
+        .help("Samples per chunk."),
     flag("storage.tsdb.delayed-compaction.max-percent", Int, &["10"], Storage)
         .server()
         .hidden()
         .help("Upper limit of the random compaction delay.")
-        .not_built(BLOCKS),
+        .not_built(COMPACTION),
     flag("storage.tsdb.delay-compact-file.path", Text, &[""], Storage)
         .server()
-        .help("File that names uploaded blocks; others are not compacted (Thanos sidecar).")
-        .not_built(BLOCKS),
+        .help("File that names uploaded blocks; others are not compacted (Thanos sidecar)."),
     flag("storage.tsdb.block-reload-interval", Duration, &["1m"], Storage)
         .server()
         .hidden()
-        .help("How often new or removed blocks are looked for.")
-        .not_built(BLOCKS),
+        .help("How often new or removed blocks are looked for."),
     flag("storage.agent.path", Text, &["data-agent/"], Agent).agent().help("Directory of the agent's WAL."),
     flag("storage.agent.wal-segment-size", Size, NONE, Agent)
         .agent()

@@ -165,7 +165,7 @@ pub(super) fn size_bytes(text: &str) -> Result<i64, String> {
     if total >= i64::MAX as f64 { Err(invalid()) } else { Ok(total as i64) }
 }
 
-/// `512MB`, `1GB512MB`: as upstream's unit library prints base-2 sizes.
+/// `512MiB`, `1GiB512MiB`: as upstream's unit library prints base-2 sizes.
 pub(super) fn format_size(bytes: i64) -> String {
     if bytes == 0 {
         return "0B".into();
