@@ -18,6 +18,8 @@ mod map;
 mod os;
 pub mod scan;
 pub mod small;
+#[cfg(test)]
+mod tests;
 mod vfs;
 
 pub use buffered::Buffered;
