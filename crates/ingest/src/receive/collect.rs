@@ -334,8 +334,9 @@ fn len(range: &Range<u32>) -> u32 {
 
 /// Keeps those of the last `n` that `keep` likes, in their order.
 fn keep_tail<T>(rows: &mut Vec<T>, n: u32, keep: impl Fn(&T) -> bool) {
-    let mut kept = rows.len().saturating_sub(n as usize);
-    for at in kept..rows.len() {
+    let from = rows.len().saturating_sub(n as usize);
+    let mut kept = from;
+    for at in from..rows.len() {
         if keep(&rows[at]) {
             rows.swap(kept, at);
             kept += 1;

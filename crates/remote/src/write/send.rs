@@ -76,14 +76,14 @@ impl<'s> Sender<'s> {
     async fn run(&mut self) {
         while let Some(part) = self.parts.pop() {
             if self.batch.message != self.shared.message() {
-                self.to_v1();
+                self.rewrite_as_v1();
             }
             self.part(part).await;
         }
     }
 
     /// Rewrites the batch for the older protocol; parts keep their rows.
-    fn to_v1(&mut self) {
+    fn rewrite_as_v1(&mut self) {
         match self.batch.to_v1() {
             Ok((batch, unsendable)) => {
                 self.batch = batch;

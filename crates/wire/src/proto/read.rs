@@ -161,8 +161,25 @@ impl<'a> Cursor<'a> {
         Ok((n >> 1) as i64 ^ -((n & 1) as i64))
     }
 
-    /// The next field, or `None` at the end of the message, whose name errors mention.
+    /// A varint that fills all the rest. Six bytes, as present timestamps take, are read at once.
     #[inline]
+    pub fn only_varint(mut self) -> Result<Option<u64>, ProtoError> {
+        if let &[a, b, c, d, e, f] = self.rest {
+            let word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+            if word & 0x8080_8080_8080 == 0x0080_8080_8080 {
+                let x = word & 0x7f7f_7f7f_7f7f;
+                let x = ((x & 0x7f00_7f00_7f00) >> 1) | (x & 0x007f_007f_007f);
+                let x = ((x & 0x0000_3fff_0000) >> 2) | (x & 0x3fff_0000_3fff);
+                // Now three groups of 14 bits: at 0, 14 and 32.
+                return Ok(Some((x & 0x0fff_ffff) | (x >> 32) << 28));
+            }
+        }
+        let value = self.varint()?;
+        Ok(self.is_empty().then_some(value))
+    }
+
+    /// The next field, or `None` at the end of the message, whose name errors mention.
+    #[inline(always)]
     pub fn field(&mut self, message: &'static str) -> Result<Option<Field>, ProtoError> {
         if self.rest.is_empty() {
             return Ok(None);

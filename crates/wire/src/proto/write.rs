@@ -119,6 +119,8 @@ mod tests {
             let mut cursor = Cursor::new(&bytes);
             prop_assert_eq!(cursor.varint(), Ok(n));
             prop_assert_eq!(cursor.rest().len(), tail);
+            let only = (tail == 0).then_some(n);
+            prop_assert_eq!(Cursor::new(&bytes).only_varint(), Ok(only));
         }
 
         #[test]

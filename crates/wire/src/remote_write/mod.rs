@@ -154,6 +154,7 @@ pub struct Scratch {
     refs: Vec<u32>,
     /// Ranges of symbols in the body.
     symbols: Vec<(u32, u32)>,
+    last: v2::LastKey,
 }
 
 /// Memory that a scratch keeps at most between requests, bytes.
@@ -173,6 +174,7 @@ impl Scratch {
         self.arena.clear();
         self.refs.clear();
         self.symbols.clear();
+        self.last.clear();
         if self.arena.capacity() > KEPT {
             self.arena = Vec::new();
         }

@@ -22,9 +22,11 @@ struct SeenSeries {
     range: Option<Range<u32>>,
     samples: Vec<(i64, u64, i64)>,
     histograms: Vec<(i64, FloatHistogram)>,
-    exemplars: Vec<(Vec<u8>, Option<Range<u32>>, i64, f64)>,
+    exemplars: Vec<SeenExemplar>,
     metadata: Option<(MetricType, String, String, String)>,
 }
+
+type SeenExemplar = (Vec<u8>, Option<Range<u32>>, i64, f64);
 
 fn place(key: Key<'_>) -> (Vec<u8>, Option<Range<u32>>) {
     match key {
@@ -402,4 +404,86 @@ proptest! {
             super::v2::fuzz_decode(&body);
         }
     }
+}
+
+/// Prints what a walk costs: `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test -p wire walk_cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn walk_cost() {
+    #[derive(Default)]
+    struct Keys(u64, u64);
+    impl<'a> Sink<'a> for Keys {
+        fn sample(&mut self, t: i64, v: f64, _: i64) {
+            self.0 = self.0.wrapping_add(t as u64 ^ v.to_bits());
+        }
+        fn histogram(&mut self, _: i64, _: FloatHistogram, _: i64) {}
+        fn exemplar(&mut self, _: Key<'a>, _: i64, _: f64) {}
+        fn series(&mut self, key: Key<'a>, _: Counts, _: Option<SeriesMetadata<'a>>) {
+            if let Key::Body(bytes) = key {
+                self.1 += bytes.len() as u64;
+            }
+        }
+        fn bad_series(&mut self, _: Counts, _: BadRow) {}
+        fn bad_exemplar(&mut self, _: BadRow) {}
+        fn metadata(&mut self, _: &'a str, _: MetricType, _: &'a str, _: &'a str) {}
+        fn bad_metadata(&mut self) {}
+    }
+    let (mut one, mut encoder) = (Vec::new(), super::v2::Encoder::new());
+    let mut symbols = vec![String::new()];
+    for i in 0..2000 {
+        let pairs = [
+            ("__name__".to_owned(), "http_request_duration_seconds_bucket".to_owned()),
+            ("cluster".to_owned(), "production-eu-1".to_owned()),
+            ("handler".to_owned(), format!("/api/v1/{}", i / 20)),
+            ("instance".to_owned(), "10.0.0.17:9090".to_owned()),
+            ("job".to_owned(), "kubernetes-pods".to_owned()),
+            ("le".to_owned(), format!("{}", i % 20)),
+            ("namespace".to_owned(), "monitoring".to_owned()),
+            ("pod".to_owned(), "prometheus-6d4b75cb6d-hbkml".to_owned()),
+        ];
+        let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let sample = Sample { t: 1_700_000_000_000 + i, v: i as f64 * 1.5 + 1.0 };
+        super::v1::push_samples(&mut one, &key(&borrowed), &[sample]);
+        let mut refs = Vec::new();
+        for (name, value) in &pairs {
+            for text in [name, value] {
+                let at = symbols.iter().position(|s| s == text).unwrap_or_else(|| {
+                    symbols.push(text.clone());
+                    symbols.len() - 1
+                });
+                refs.push(at as u32);
+            }
+        }
+        let row = super::v2::Row::Sample { t: sample.t, v: sample.v };
+        encoder.push(&refs, super::v2::MetadataRefs::default(), &[row]);
+    }
+    let mut two = Vec::new();
+    encoder.finish(&symbols, &mut two);
+    let mut scratch = Scratch::new();
+    let mut memory = Vec::new();
+    let (packed1, packed2) = (cap::snappy(&one).unwrap(), cap::snappy(&two).unwrap());
+    let time = |what: &str, f: &mut dyn FnMut()| {
+        f();
+        let begin = std::time::Instant::now();
+        for _ in 0..200 {
+            f();
+        }
+        let per_million = begin.elapsed().as_secs_f64() / 200.0 / 2000.0 * 1e6;
+        eprintln!("{what}: {per_million:.4} s per million samples");
+    };
+    let mut keys = Keys::default();
+    time("1.0 walk", &mut || super::v1::decode(&one, &mut scratch, &mut keys).unwrap());
+    time("2.0 walk", &mut || super::v2::decode(&two, &mut scratch, &mut keys).unwrap());
+    eprintln!("bodies: {} and {}, packed {} and {}", one.len(), two.len(), packed1.len(), packed2.len());
+    time("1.0 unsnappy", &mut || {
+        cap::unsnappy(&packed1, 1 << 24, &mut memory).unwrap();
+    });
+    time("2.0 unsnappy", &mut || {
+        cap::unsnappy(&packed2, 1 << 24, &mut memory).unwrap();
+    });
+    let mut encoder = cap::SnappyEncoder::new();
+    time("1.0 snappy", &mut || {
+        encoder.encode(&one).unwrap();
+    });
+    assert!(keys.1 > 0);
 }

@@ -109,19 +109,16 @@ fn stray_label<'a>(key: Key<'a>, label: &[u8], arena: &mut Vec<u8>) -> Result<Ke
 
 #[inline]
 fn sample<'a>(bytes: &'a [u8], sink: &mut impl Sink<'a>) -> Result<(), ProtoError> {
-    let mut cursor = Cursor::new(bytes);
     // Value then time is how every known sender writes it.
     if let [0x09, value @ ..] = bytes
         && let Some((value, [0x10, time @ ..])) = value.split_first_chunk::<8>()
     {
-        cursor = Cursor::new(time);
-        let t = cursor.varint()? as i64;
-        if cursor.is_empty() {
-            sink.sample(t, f64::from_le_bytes(*value), 0);
+        if let Some(t) = Cursor::new(time).only_varint()? {
+            sink.sample(t as i64, f64::from_le_bytes(*value), 0);
             return Ok(());
         }
-        cursor = Cursor::new(bytes);
     }
+    let mut cursor = Cursor::new(bytes);
     let (mut t, mut v) = (0, 0.0);
     while let Some(field) = cursor.field("Sample")? {
         match field.number {

@@ -19,6 +19,9 @@ use crate::proto::{
 };
 use model::{FloatHistogram, METRIC_NAME, Metadata, MetricType};
 
+const REFS_TAG: u8 = 0x0a;
+const SAMPLES_TAG: u8 = 0x12;
+
 /// Walks a request. An error means that the bytes are not such a message; rows told before it must be
 /// forgotten. Wrong references spoil only their series or exemplar, which the sink is told.
 pub fn decode<'a>(body: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink<'a>) -> Result<(), ProtoError> {
@@ -45,8 +48,8 @@ pub fn decode<'a>(body: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink<'a
         }
     }
     let Some(series_from) = series_from else { return Ok(()) };
-    let Scratch { arena, refs, symbols } = scratch;
-    let mut walk = Walk { symbols: Symbols { body, ranges: symbols }, arena, refs };
+    let Scratch { arena, refs, symbols, last } = scratch;
+    let mut walk = Walk { symbols: Symbols { body, ranges: symbols }, arena, refs, last, metric: None };
     let mut cursor = Cursor::new(body.get(series_from..).unwrap_or_default());
     while let Some(field) = cursor.field("Request")? {
         match field.number {
@@ -83,6 +86,26 @@ struct Walk<'a, 's> {
     symbols: Symbols<'a, 's>,
     arena: &'s mut Vec<u8>,
     refs: &'s mut Vec<u32>,
+    /// The series before: neighbours share most labels, which are then copied in runs.
+    last: &'s mut LastKey,
+    /// Which label of the series before is the metric name, and its value.
+    metric: Option<(usize, &'a [u8])>,
+}
+
+/// The key that was put together last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastKey {
+    refs: Vec<u32>,
+    /// Where its labels lie in the arena: the start of the first, then the end of each.
+    ends: Vec<u32>,
+    next: Vec<u32>,
+}
+
+impl LastKey {
+    pub(super) fn clear(&mut self) {
+        self.refs.clear();
+        self.ends.clear();
+    }
 }
 
 impl<'a> Walk<'a, '_> {
@@ -90,6 +113,16 @@ impl<'a> Walk<'a, '_> {
         self.refs.clear();
         let (mut kind, mut help, mut unit) = (0i64, 0u32, 0u32);
         let mut counts = Counts::default();
+        // The order in which every known sender writes.
+        if cursor.peek() == Some(REFS_TAG) {
+            cursor.advance(1)?;
+            packed_refs(cursor.bytes()?, self.refs)?;
+        }
+        while cursor.peek() == Some(SAMPLES_TAG) {
+            cursor.advance(1)?;
+            sample(cursor.bytes()?, sink)?;
+            counts.samples += 1;
+        }
         while let Some(field) = cursor.field("TimeSeries")? {
             match field.number {
                 1 => refs(&mut cursor, field, self.refs)?,
@@ -124,7 +157,7 @@ impl<'a> Walk<'a, '_> {
             }
         }
         let start = self.arena.len();
-        let metric = match self.push_key(0) {
+        let metric = match self.push_series_key() {
             Ok(metric) => metric,
             Err(why) => {
                 sink.bad_series(counts, BadRow::Labels { refs: show(self.refs), why });
@@ -141,6 +174,7 @@ impl<'a> Walk<'a, '_> {
         };
         if let Some(why) = wrong {
             self.arena.truncate(start);
+            self.last.clear();
             sink.bad_series(counts, BadRow::Metadata { refs: show(self.refs), why });
             return Ok(());
         }
@@ -155,27 +189,66 @@ impl<'a> Walk<'a, '_> {
         Ok(())
     }
 
-    /// Appends the key of the references from `from` on; gives the metric name. On an error nothing is
-    /// appended.
-    fn push_key(&mut self, from: usize) -> Result<&'a [u8], RefError> {
+    /// Appends the key of the series; gives the metric name. On an error nothing is appended.
+    fn push_series_key(&mut self) -> Result<&'a [u8], RefError> {
+        let (pairs, odd) = self.refs.as_chunks::<2>();
+        if !odd.is_empty() {
+            return Err(RefError::Odd(self.refs.len()));
+        }
+        let start = self.arena.len();
+        let LastKey { refs: last, ends, next } = &mut *self.last;
+        let (before, _) = last.as_chunks::<2>();
+        next.clear();
+        next.push(start as u32);
+        let mut metric = None;
+        let mut at = 0;
+        while let Some(&[name, value]) = pairs.get(at) {
+            let same = pairs.iter().zip(before).skip(at).take_while(|(a, b)| a == b).count();
+            if same > 0
+                && let (Some(&from), Some(ends)) = (ends.get(at), ends.get(at + 1..=at + same))
+                && let Some(&to) = ends.last()
+            {
+                let here = self.arena.len() as u32;
+                self.arena.extend_from_within(from as usize..to as usize);
+                next.extend(ends.iter().map(|end| here + (end - from)));
+                metric = metric.or(self.metric.filter(|(m, _)| (at..at + same).contains(m)));
+                at += same;
+                continue;
+            }
+            let (Some(n), Some(v)) = (self.symbols.get(name), self.symbols.get(value)) else {
+                self.arena.truncate(start);
+                self.last.clear();
+                return Err(RefError::Outside { name, value, size: self.symbols.ranges.len() });
+            };
+            if n == METRIC_NAME.as_bytes() {
+                metric = Some((at, v));
+            }
+            push_label(self.arena, n, v);
+            next.push(self.arena.len() as u32);
+            at += 1;
+        }
+        self.metric = metric;
+        std::mem::swap(ends, next);
+        last.clone_from(self.refs);
+        Ok(metric.map_or(&[], |(_, value)| value))
+    }
+
+    /// Appends the key of the references from `from` on. On an error nothing is appended.
+    fn push_key(&mut self, from: usize) -> Result<(), RefError> {
         let refs = self.refs.get(from..).unwrap_or_default();
         let (pairs, odd) = refs.as_chunks::<2>();
         if !odd.is_empty() {
             return Err(RefError::Odd(refs.len()));
         }
         let start = self.arena.len();
-        let mut metric = &b""[..];
         for &[name, value] in pairs {
             let (Some(n), Some(v)) = (self.symbols.get(name), self.symbols.get(value)) else {
                 self.arena.truncate(start);
                 return Err(RefError::Outside { name, value, size: self.symbols.ranges.len() });
             };
-            if n == METRIC_NAME.as_bytes() {
-                metric = v;
-            }
             push_label(self.arena, n, v);
         }
-        Ok(metric)
+        Ok(())
     }
 
     /// Tells an exemplar; how many were told (a bad one is not).
@@ -195,7 +268,7 @@ impl<'a> Walk<'a, '_> {
         let pushed = self.push_key(own);
         self.refs.truncate(own);
         match pushed {
-            Ok(_) => {
+            Ok(()) => {
                 let key = index(start, "label bytes")?..index(self.arena.len(), "label bytes")?;
                 sink.exemplar(Key::Arena(key), t, v);
                 Ok(1)
@@ -227,7 +300,13 @@ fn refs(cursor: &mut Cursor<'_>, field: Field, out: &mut Vec<u32>) -> Result<(),
         return Ok(());
     }
     field.expect(WireType::Len, "LabelsRefs")?;
-    let mut packed = cursor.message()?;
+    packed_refs(cursor.bytes()?, out)
+}
+
+#[inline]
+fn packed_refs(bytes: &[u8], out: &mut Vec<u32>) -> Result<(), ProtoError> {
+    out.reserve(bytes.len());
+    let mut packed = Cursor::new(bytes);
     while !packed.is_empty() {
         out.push(packed.varint()? as u32);
     }
@@ -256,10 +335,8 @@ fn sample<'a>(bytes: &'a [u8], sink: &mut impl Sink<'a>) -> Result<(), ProtoErro
     if let [0x09, value @ ..] = bytes
         && let Some((value, [0x10, time @ ..])) = value.split_first_chunk::<8>()
     {
-        let mut cursor = Cursor::new(time);
-        let t = cursor.varint()? as i64;
-        if cursor.is_empty() {
-            sink.sample(t, f64::from_le_bytes(*value), 0);
+        if let Some(t) = Cursor::new(time).only_varint()? {
+            sink.sample(t as i64, f64::from_le_bytes(*value), 0);
             return Ok(());
         }
     }

@@ -289,10 +289,13 @@ fn read(headers: HeaderMap, body: &[u8]) -> Got {
     got
 }
 
+/// Whether it is an exemplar, time, value.
+type Told = (bool, i64, f64);
+
 #[derive(Default)]
 struct Rows<'a> {
-    open: Vec<(bool, i64, f64)>,
-    done: Vec<(Key<'a>, Vec<(bool, i64, f64)>)>,
+    open: Vec<Told>,
+    done: Vec<(Key<'a>, Vec<Told>)>,
     metadata: Vec<(String, MetricType, String)>,
 }
 
