@@ -74,13 +74,13 @@ pub struct ScrapeConfig {
     /// Inlined; see `net::config`.
     #[serde(rename = "$inline.http")]
     pub http: HttpClientConfig,
-    /// Inlined; see `net::config`.
-    #[serde(rename = "$inline.sd")]
-    pub sd: SdConfigs,
     #[serde(deserialize_with = "target_rules", skip_serializing_if = "Vec::is_empty")]
     pub relabel_configs: Vec<RelabelConfig>,
     #[serde(deserialize_with = "metric_rules", skip_serializing_if = "Vec::is_empty")]
     pub metric_relabel_configs: Vec<RelabelConfig>,
+    /// Inlined; see `net::config`. Last, as upstream shows it.
+    #[serde(rename = "$inline.sd")]
+    pub sd: SdConfigs,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -229,7 +229,7 @@ impl Engine {
             metadata.begin();
         }
         self.cache.rewind();
-        let mut parser = Parser::new(picked.media, reply.body, self.parser).map_err(|e| e.0)?;
+        let mut parser = Parser::new(picked.media, reply.body, self.parser);
         let mut reading = Reading {
             job: &job,
             cache: &mut self.cache,
@@ -243,7 +243,7 @@ impl Engine {
             out_of_bounds: 0,
             duplicates: 0,
         };
-        while let Some(entry) = parser.next().map_err(|e| e.0)? {
+        while let Some(entry) = parser.next_entry().map_err(|e| e.0)? {
             match entry {
                 Entry::Series(s) => {
                     let labels = |out: &mut LabelBuf| s.labels(out).map_err(|e| e.0);

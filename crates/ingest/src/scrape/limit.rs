@@ -1,7 +1,7 @@
 //! Bucket limits of native histograms: coarser schemas until they fit.
 
 use model::FloatHistogram;
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
+use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 
 const FINEST: i32 = 8;
 const COARSEST: i32 = -4;
@@ -37,44 +37,16 @@ pub(super) fn fit_buckets(h: &mut FloatHistogram, limit: u64) -> bool {
 }
 
 fn reduce(h: &mut FloatHistogram, schema: i32) {
-    let shift = u32::try_from(h.schema - schema).unwrap_or(0).min(31);
-    (h.positive_spans, h.positive_buckets) = merge(&h.positive_spans, &h.positive_buckets, shift);
-    (h.negative_spans, h.negative_buckets) = merge(&h.negative_spans, &h.negative_buckets, shift);
-    h.schema = schema;
-}
-
-/// Adds up buckets whose index is the same after the schema has gone down by `shift`.
-fn merge(spans: &[Span], buckets: &[f64], shift: u32) -> (Vec<Span>, Vec<f64>) {
-    let mut merged: Vec<(i64, f64)> = Vec::with_capacity(buckets.len());
-    let mut counts = buckets.iter();
-    let mut index = 0i64;
-    for span in spans {
-        index += i64::from(span.offset);
-        for _ in 0..span.length {
-            let Some(count) = counts.next() else { break };
-            // The upper bound of a bucket is inclusive, hence the shift of one.
-            let target = ((index - 1) >> shift) + 1;
-            match merged.last_mut() {
-                Some((at, sum)) if *at == target => *sum += count,
-                _ => merged.push((target, *count)),
-            }
-            index += 1;
-        }
-    }
-    let (mut spans, mut next) = (Vec::<Span>::new(), 0i64);
-    for (at, _) in &merged {
-        match spans.last_mut() {
-            Some(span) if *at == next => span.length += 1,
-            _ => spans.push(Span { offset: i32::try_from(at - next).unwrap_or(0), length: 1 }),
-        }
-        next = at + 1;
-    }
-    (spans, merged.into_iter().map(|(_, count)| count).collect())
+    // Resolution says nothing about resets, so the hint stays.
+    let hint = h.counter_reset_hint;
+    *h = h.copy_to_schema(schema);
+    h.counter_reset_hint = hint;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::histogram::Span;
 
     #[test]
     fn factors_pick_schemas() {

@@ -45,12 +45,13 @@ impl Format {
 /// Chooses the format by an `Accept` header (upstream `expfmt.Negotiate`); OpenMetrics only when the caller
 /// offers it. Text 0.0.4 is the answer to everything unknown.
 pub fn negotiate(accept: &str, offer_openmetrics: bool) -> Format {
-    let mut wanted: Vec<(f64, Vec<(&str, &str)>, &str)> = accept
+    type Params<'a> = Vec<(&'a str, &'a str)>;
+    let mut wanted: Vec<(f64, Params<'_>, &str)> = accept
         .split(',')
         .filter_map(|item| {
             let mut parts = item.split(';').map(str::trim);
             let media = parts.next().filter(|m| !m.is_empty())?;
-            let params: Vec<_> = parts
+            let params: Params<'_> = parts
                 .filter_map(|p| p.split_once('='))
                 .map(|(name, value)| (name.trim(), value.trim().trim_matches('"')))
                 .collect();

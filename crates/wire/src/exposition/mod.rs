@@ -9,10 +9,12 @@ mod labels;
 mod lex;
 pub mod negotiate;
 mod number;
+mod protobuf;
 mod text;
 
 pub use labels::LabelBuf;
 pub use number::format_openmetrics;
+pub use protobuf::ProtoParser;
 pub use text::TextParser;
 
 use model::{FloatHistogram, MetricType};
@@ -94,6 +96,7 @@ impl Exemplar<'_> {
     pub fn labels(&self, out: &mut LabelBuf) -> Result<(), ParseError> {
         match &self.labels {
             ExemplarLabels::Raw(raw) => text::exemplar_labels(raw, out),
+            ExemplarLabels::Message(message) => protobuf::exemplar_labels(message, out),
         }
     }
 }
@@ -102,17 +105,24 @@ impl Exemplar<'_> {
 enum ExemplarLabels<'a> {
     /// `{…}` in text form.
     Raw(&'a [u8]),
+    /// The protobuf message.
+    Message(&'a [u8]),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
     Text(text::TextSource<'a>),
+    Proto(protobuf::ProtoSource<'a>),
 }
 
 impl Source<'_> {
     fn labels(&self, raw: &[u8], out: &mut LabelBuf) -> Result<(), ParseError> {
         match self {
             Source::Text(source) => source.labels(raw, out),
+            Source::Proto(source) => {
+                source.labels(out);
+                Ok(())
+            }
         }
     }
 }
@@ -121,24 +131,24 @@ impl Source<'_> {
 #[derive(Debug)]
 pub enum Parser<'a> {
     Text(TextParser<'a>),
+    Protobuf(ProtoParser<'a>),
 }
 
 impl<'a> Parser<'a> {
-    pub fn new(media: Media, body: &'a [u8], options: ParserOptions) -> Result<Self, ParseError> {
+    pub fn new(media: Media, body: &'a [u8], options: ParserOptions) -> Self {
         match media {
-            Media::Text => Ok(Parser::Text(TextParser::prometheus(body, options))),
-            Media::OpenMetrics => Ok(Parser::Text(TextParser::openmetrics(body, options))),
-            Media::Protobuf => {
-                Err(ParseError("the protobuf exposition format is not read by this version".into()))
-            }
+            Media::Text => Parser::Text(TextParser::prometheus(body, options)),
+            Media::OpenMetrics => Parser::Text(TextParser::openmetrics(body, options)),
+            Media::Protobuf => Parser::Protobuf(ProtoParser::new(body, options)),
         }
     }
 
     /// The next entry; `None` at the end. After an error only `drop` makes sense.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
         match self {
-            Parser::Text(parser) => parser.next(),
+            Parser::Text(parser) => parser.next_entry(),
+            Parser::Protobuf(parser) => parser.next_entry(),
         }
     }
 }

@@ -2,18 +2,16 @@
 
 use super::negotiate::Media;
 use super::*;
+use crate::proto::put_bytes;
 use proptest::prelude::*;
 
 /// Every entry as a line, the error last.
 fn read(media: Media, body: &[u8], options: ParserOptions) -> String {
     let mut out = String::new();
     let mut labels = LabelBuf::default();
-    let mut parser = match Parser::new(media, body, options) {
-        Ok(parser) => parser,
-        Err(e) => return format!("error {e}"),
-    };
+    let mut parser = Parser::new(media, body, options);
     let result: Result<(), ParseError> = (|| {
-        while let Some(entry) = parser.next()? {
+        while let Some(entry) = parser.next_entry()? {
             match entry {
                 Entry::Type { family, kind } => out.push_str(&format!("type {family} {}", kind.as_str())),
                 Entry::Help { family, help } => out.push_str(&format!("help {family} {help:?}")),
@@ -192,6 +190,112 @@ fn type_and_unit_become_labels_when_asked() {
     );
 }
 
+/// A message of fields.
+fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (number, bytes) in fields {
+        put_bytes(&mut out, *number, bytes);
+    }
+    out
+}
+
+fn double_field(number: u32, value: f64) -> Vec<u8> {
+    let mut out = vec![(number << 3 | 1) as u8];
+    out.extend_from_slice(&value.to_le_bytes());
+    out
+}
+
+fn varint_field(number: u32, value: u8) -> Vec<u8> {
+    vec![(number << 3) as u8, value]
+}
+
+/// A delimited family.
+fn family(name: &str, kind: u8, metrics: &[Vec<u8>]) -> Vec<u8> {
+    let mut inner = message(&[(1, name.as_bytes()), (2, b"Help.")]);
+    inner.extend(varint_field(3, kind));
+    for metric in metrics {
+        inner.extend(message(&[(4, metric)]));
+    }
+    let mut out = Vec::new();
+    crate::proto::put_varint(&mut out, inner.len() as u64);
+    out.extend(inner);
+    out
+}
+
+#[track_caller]
+fn check_proto(body: &[u8], options: ParserOptions, want: &str) {
+    assert_eq!(read(Media::Protobuf, body, options), want);
+}
+
+#[test]
+fn protobuf_counters_and_summaries() {
+    let label = message(&[(1, b"code"), (2, b"200")]);
+    let exemplar_label = message(&[(1, b"id"), (2, b"x")]);
+    let stamp = varint_field(1, 9);
+    let exemplar = [message(&[(1, &exemplar_label)]), double_field(2, 0.5), message(&[(3, &stamp)])].concat();
+    let counter = [double_field(1, 7.0), message(&[(2, &exemplar)])].concat();
+    let mut metric = message(&[(1, &label), (3, &counter)]);
+    metric.extend(varint_field(6, 42));
+    let quantile = [double_field(1, 0.5), double_field(2, 3.0)].concat();
+    let summary = [varint_field(1, 4), double_field(2, 8.0), message(&[(3, &quantile)])].concat();
+    let body = [
+        family("c_total", 0, &[metric]),
+        family("empty", 1, &[]),
+        family("s", 2, &[message(&[(4, &summary)])]),
+    ]
+    .concat();
+    check_proto(
+        &body,
+        ParserOptions::default(),
+        "help c_total \"Help.\"\ntype c_total counter\n\
+         __name__=\"c_total\",code=\"200\" 7 @42 # id=\"x\" 0.5 @9000\n\
+         help s \"Help.\"\ntype s summary\n__name__=\"s_count\" 4\n__name__=\"s_sum\" 8\n\
+         __name__=\"s\",quantile=\"0.5\" 3\n",
+    );
+    check_proto(
+        &body[..body.len() - 1],
+        ParserOptions::default(),
+        &format!(
+            "{}error unexpected EOF\n",
+            "help c_total \"Help.\"\ntype c_total counter\n__name__=\"c_total\",code=\"200\" 7 @42 # id=\"x\" 0.5 @9000\n"
+        ),
+    );
+}
+
+#[test]
+fn protobuf_histograms_classic_and_native() {
+    let bucket = [varint_field(1, 2), double_field(2, 1.0)].concat();
+    let span = [varint_field(1, 2), varint_field(2, 2)].concat();
+    let histogram = [
+        varint_field(1, 3),
+        double_field(2, 6.5),
+        message(&[(3, &bucket)]),
+        varint_field(5, 0),
+        double_field(6, 0.001),
+        message(&[(12, &span), (13, &[4, 1])]),
+    ]
+    .concat();
+    let body = family("h", 4, &[message(&[(7, &histogram)])]);
+    let head = "help h \"Help.\"\ntype h histogram\n";
+    let classic = "__name__=\"h_count\" 3\n__name__=\"h_sum\" 6.5\n__name__=\"h_bucket\",le=\"1.0\" 2\n\
+                   __name__=\"h_bucket\",le=\"+Inf\" 3\n";
+    check_proto(&body, ParserOptions::default(), &format!("{head}{classic}"));
+    let native = ParserOptions { native_histograms: true, ..ParserOptions::default() };
+    let got = read(Media::Protobuf, &body, native);
+    assert!(got.starts_with(&format!("{head}__name__=\"h\" FloatHistogram")), "{got}");
+    assert!(got.contains("positive_buckets: [2.0, 1.0]"), "{got}");
+    assert!(!got.contains("h_bucket"));
+    let both = read(Media::Protobuf, &body, ParserOptions { keep_classic: true, ..native });
+    assert!(both.ends_with(classic), "{both}");
+    let wrong = [varint_field(1, 3), message(&[(12, &span), (13, &[4])])].concat();
+    let body = family("h", 4, &[message(&[(7, &wrong)])]);
+    check_proto(
+        &body,
+        native,
+        &format!("{head}error histogram \"h\": positive side: spans require 2 buckets, have 1\n"),
+    );
+}
+
 /// Bytes that look a little like an exposition.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
@@ -213,6 +317,19 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn damaged_protobuf_is_read_or_refused(at in 0usize..200, byte in any::<u8>(), kind in 0u8..7) {
+        let span = [varint_field(1, 2), varint_field(2, 2)].concat();
+        let histogram = [varint_field(1, 3), double_field(6, 1.0), message(&[(12, &span), (13, &[4, 1])])].concat();
+        let label = message(&[(1, b"a"), (2, b"b")]);
+        let metric = message(&[(1, &label), (7, &histogram), (4, &histogram), (3, &histogram)]);
+        let mut body = family("h", kind, &[metric.clone(), metric]);
+        if let Some(slot) = body.get_mut(at) {
+            *slot = byte;
+        }
+        read(Media::Protobuf, &body, ParserOptions { native_histograms: true, ..ParserOptions::default() });
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(body in body()) {
         for media in [Media::Text, Media::OpenMetrics, Media::Protobuf] {
             read(media, &body, ParserOptions { type_and_unit_labels: true, native_histograms: true, keep_classic: true });
@@ -228,8 +345,8 @@ proptest! {
             .collect();
         let line = format!("m{{{}}} {}\n# EOF\n", escaped.join(","), if v.is_nan() { "NaN".into() } else { format!("{v:e}").replace("inf", "Inf") });
         for media in [Media::Text, Media::OpenMetrics] {
-            let mut parser = Parser::new(media, line.as_bytes(), ParserOptions::default()).unwrap();
-            let Some(Entry::Series(s)) = parser.next().unwrap() else { panic!("{line}") };
+            let mut parser = Parser::new(media, line.as_bytes(), ParserOptions::default());
+            let Some(Entry::Series(s)) = parser.next_entry().unwrap() else { panic!("{line}") };
             let mut labels = LabelBuf::default();
             s.labels(&mut labels).unwrap();
             let got: Vec<_> = labels.iter().skip(1).collect();

@@ -39,7 +39,7 @@ impl<'a> TextParser<'a> {
 
     /// The next entry; `None` at the end. After an error only `drop` makes sense.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         if !self.done
             && let Some(series) = self.fast_line()
         {

@@ -236,6 +236,50 @@ fn content_types_decide() {
     assert_eq!(b.scrape_as("text/html", "a 1\n").error, None);
 }
 
+/// A delimited family `h` with a native histogram of two buckets.
+fn native_body() -> Vec<u8> {
+    use wire::proto::{put_bytes, put_double, put_uint, put_varint};
+    let (mut span, mut histogram, mut metric, mut family) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    put_uint(&mut span, 1, 2);
+    put_uint(&mut span, 2, 2);
+    put_uint(&mut histogram, 1, 3);
+    put_double(&mut histogram, 6, 0.5);
+    put_bytes(&mut histogram, 12, &span);
+    put_bytes(&mut histogram, 13, &[4, 1]);
+    put_bytes(&mut metric, 7, &histogram);
+    put_bytes(&mut family, 1, b"h");
+    put_uint(&mut family, 3, 4);
+    put_bytes(&mut family, 4, &metric);
+    let mut body = Vec::new();
+    put_varint(&mut body, family.len() as u64);
+    body.extend(family);
+    body
+}
+
+#[test]
+fn native_histograms_are_stored_and_limited() {
+    let scrape = |b: &mut Bench| {
+        let at = b.moment();
+        let reply = Reply { body: &native_body(), content_type: "application/vnd.google.protobuf" };
+        let done = b.engine.scrape(Ok(reply), 0, at, &mut b.scratch);
+        (done.error, b.store.take(false))
+    };
+    let mut b = Bench::new(|c| c.scrape_native_histograms = Some(true));
+    let (error, lines) = scrape(&mut b);
+    assert_eq!(error, None);
+    assert_eq!(lines[0], "h{instance=\"h:1\", job=\"j\"} histogram 3 @1000");
+    let (_, again) = scrape(&mut b);
+    assert_eq!(again[0], "h{instance=\"h:1\", job=\"j\"} histogram 3 @2000");
+    let mut b = Bench::new(|c| {
+        c.scrape_native_histograms = Some(true);
+        c.native_histogram_bucket_limit = 1;
+    });
+    assert_eq!(scrape(&mut b).0, None, "two buckets become one at a coarser schema");
+    let mut b = Bench::new(|_| ());
+    let (_, lines) = scrape(&mut b);
+    assert!(lines.iter().any(|l| l.starts_with("h_bucket{") && l.contains("+Inf")), "{lines:?}");
+}
+
 #[test]
 fn exemplars_and_metadata_go_with_the_samples() {
     let mut b = Bench::new(|_| ());

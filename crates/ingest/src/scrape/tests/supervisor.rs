@@ -101,19 +101,16 @@ impl House {
     }
 
     /// Waits for a stored line with these parts.
-    #[track_caller]
-    fn wait_line(&mut self, parts: &[&str]) -> impl Future<Output = ()> {
-        async move {
-            let end = Instant::now() + Duration::from_secs(20);
-            loop {
-                self.seen.extend(self.store.take(true));
-                if let Some(at) = self.seen.iter().position(|l| parts.iter().all(|p| l.contains(p))) {
-                    self.seen.drain(..=at);
-                    return;
-                }
-                assert!(Instant::now() < end, "no line with {parts:?} in {:?}", self.seen);
-                tokio::time::sleep(Duration::from_millis(2)).await;
+    async fn wait_line(&mut self, parts: &[&str]) {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.seen.extend(self.store.take(true));
+            if let Some(at) = self.seen.iter().position(|l| parts.iter().all(|p| l.contains(p))) {
+                self.seen.drain(..=at);
+                return;
             }
+            assert!(Instant::now() < end, "no line with {parts:?} in {:?}", self.seen);
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
