@@ -337,7 +337,7 @@ async fn dispatch(shared: Arc<Shared>, cancel: CancellationToken) {
 
 /// Runs the reader, saves the position, adapts the concurrency.
 async fn keep(shared: Arc<Shared>, environment: Arc<Environment>, cancel: CancellationToken, at: Position) {
-    let mut thread = reader::spawn(shared.clone(), at);
+    let mut thread = reader::spawn(shared.clone(), environment.metadata.clone(), at);
     let mut saved = at;
     let mut pace = Pace::new(&shared);
     let mut ticks = tokio::time::interval(TICK);
@@ -361,7 +361,7 @@ async fn keep(shared: Arc<Shared>, environment: Arc<Environment>, cancel: Cancel
             let name = &shared.fixed.name;
             tracing::error!(component = "remote", remote_name = %name, "The reader of a remote write queue ended; starting it again");
             let again = { shared.schedule.lock().done() };
-            thread = reader::spawn(shared.clone(), again);
+            thread = reader::spawn(shared.clone(), environment.metadata.clone(), again);
         }
     }
     let joined = tokio::task::spawn_blocking(move || thread.map(std::thread::JoinHandle::join));

@@ -1,5 +1,6 @@
 //! The reader of a queue: follows the log on a thread of its own and fills batches.
 
+use super::MetadataSource;
 use super::batch::{Open, Rows, Told};
 use super::metrics::{self, DROPPED_SERIES, NHCB, TOO_OLD, UNKNOWN_SERIES, raise};
 use super::queue::{Live, MAX_WAITING_BYTES, Shared, Stop};
@@ -24,10 +25,10 @@ const FORGET_EVERY: Duration = Duration::from_secs(300);
 const EXPECTED_RATIO: usize = 4;
 
 /// Starts the thread; `None` when the system gives none.
-pub(super) fn spawn(shared: Arc<Shared>, from: Position) -> Option<JoinHandle<()>> {
+pub(super) fn spawn(shared: Arc<Shared>, source: MetadataSource, from: Position) -> Option<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name("remote-write".into());
     let spawned = thread.spawn(move || {
-        Reader::new(shared.clone(), from).run();
+        Reader::new(shared.clone(), source, from).run();
         shared.reader_done.store(true, Relaxed);
         shared.wake.notify_one();
     });
@@ -62,10 +63,13 @@ struct Reader {
     read_rows: u64,
     highest: i64,
     unknown_logged: Option<Instant>,
+    source: MetadataSource,
+    /// When metadata of families is asked for next.
+    families_at: Instant,
 }
 
 impl Reader {
-    fn new(shared: Arc<Shared>, from: Position) -> Self {
+    fn new(shared: Arc<Shared>, source: MetadataSource, from: Position) -> Self {
         let fixed = &shared.fixed;
         let table = Table::new(fixed.rules.clone(), fixed.external.clone());
         let live = shared.live();
@@ -81,6 +85,8 @@ impl Reader {
             read_rows: 0,
             highest: 0,
             unknown_logged: None,
+            source,
+            families_at: Instant::now(),
             shared,
         };
         reader.regroup();
@@ -144,6 +150,7 @@ impl Reader {
                     return false;
                 }
             }
+            self.ask_for_metadata();
             let deadline = self.live.queue.batch_send_deadline.std();
             self.seal_where(|group| group.since.elapsed() >= deadline);
             let open_from = self.open_from();
@@ -154,6 +161,15 @@ impl Reader {
                 let left = self.table.len();
                 tracing::debug!(component = "remote", remote_name = %self.shared.fixed.name, forgotten, left, "Forgot series that are gone");
             }
+        }
+    }
+
+    /// 2.0 carries metadata with each series; the log need not hold any.
+    fn ask_for_metadata(&mut self) {
+        if self.shared.message() == MessageType::V2 && self.families_at <= Instant::now() {
+            let interval = self.live.metadata.send_interval.std().max(Duration::from_secs(1));
+            self.families_at = Instant::now() + interval;
+            self.table.learn_families(&(self.source)());
         }
     }
 

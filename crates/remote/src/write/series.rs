@@ -5,7 +5,7 @@
 
 use hashbrown::{HashMap, HashTable};
 use model::relabel::Rule;
-use model::{Labels, Metadata};
+use model::{Labels, METRIC_NAME, Metadata};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use storage::SeriesRef;
@@ -131,6 +131,8 @@ pub(super) struct Table {
     /// Distinct metadata; the first entry stands for none.
     pub(super) metadata: Vec<Metadata>,
     metadata_ids: HashMap<Metadata, u32>,
+    /// Metadata by family, for series of which the feed tells none.
+    families: HashMap<String, u32>,
     /// Series that were not live at the last look, and the end of the log then.
     suspects: Option<(Position, Vec<u64>)>,
 }
@@ -147,6 +149,7 @@ impl Table {
             entries: HashMap::new(),
             metadata: vec![Metadata::default()],
             metadata_ids: HashMap::new(),
+            families: HashMap::new(),
             suspects: None,
         }
     }
@@ -184,7 +187,62 @@ impl Table {
         }
         // Of the sent labels, not of the reference: a series that comes again keeps its lane.
         let lane = (hash.digest() % super::schedule::LANES as u64) as u8;
-        Some(Sent { pairs, key_len, lane, metadata: 0 })
+        let metadata = self.of_family(labels.metric_name());
+        Some(Sent { pairs, key_len, lane, metadata })
+    }
+
+    /// Metadata of a metric's family; 0 when unknown.
+    fn of_family(&self, metric: &str) -> u32 {
+        if self.families.is_empty() {
+            return 0;
+        }
+        let known = |family: &str| self.families.get(family).copied();
+        let of_part = || {
+            let suffixes = ["_bucket", "_count", "_sum"];
+            let family = suffixes.iter().find_map(|s| metric.strip_suffix(s))?;
+            known(family).filter(|&id| {
+                use model::MetricType::{GaugeHistogram, Histogram, Summary};
+                matches!(self.metadata[id as usize].kind, Histogram | GaugeHistogram | Summary)
+            })
+        };
+        known(metric).or_else(of_part).unwrap_or(0)
+    }
+
+    /// Learns metadata of families, for series of which the feed told none.
+    pub(super) fn learn_families(&mut self, families: &[(String, Metadata)]) {
+        let before = self.families.len();
+        for (family, metadata) in families {
+            let id = self.metadata_id(metadata);
+            self.families.insert(family.clone(), id);
+        }
+        if self.families.len() == before {
+            return;
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut() {
+            let Entry::Sent(sent) = entry else { continue };
+            if sent.metadata != 0 {
+                continue;
+            }
+            let name = sent.pairs.iter().find(|&&id| self.pairs.name(id) == METRIC_NAME.as_bytes());
+            if let Some(metric) = name.and_then(|&id| str::from_utf8(self.pairs.value(id)).ok()) {
+                sent.metadata = self.of_family(metric);
+            }
+        }
+        self.entries = entries;
+    }
+
+    fn metadata_id(&mut self, metadata: &Metadata) -> u32 {
+        match self.metadata_ids.get(metadata) {
+            Some(&id) => id,
+            None if self.metadata.len() >= MAX_METADATA || *metadata == Metadata::default() => 0,
+            None => {
+                let id = self.metadata.len() as u32;
+                self.metadata.push(metadata.clone());
+                self.metadata_ids.insert(metadata.clone(), id);
+                id
+            }
+        }
     }
 
     pub(super) fn find(&self, series: SeriesRef) -> Found<'_> {
@@ -197,17 +255,10 @@ impl Table {
 
     /// Notes metadata of a series.
     pub(super) fn describe(&mut self, series: SeriesRef, metadata: &Metadata) {
-        let Some(Entry::Sent(sent)) = self.entries.get_mut(&series.0) else { return };
-        sent.metadata = match self.metadata_ids.get(metadata) {
-            Some(&id) => id,
-            None if self.metadata.len() >= MAX_METADATA => 0,
-            None => {
-                let id = self.metadata.len() as u32;
-                self.metadata.push(metadata.clone());
-                self.metadata_ids.insert(metadata.clone(), id);
-                id
-            }
-        };
+        let id = self.metadata_id(metadata);
+        if let Some(Entry::Sent(sent)) = self.entries.get_mut(&series.0) {
+            sent.metadata = id;
+        }
     }
 
     /// Forgets series that the store no longer knows and that have no samples from `reader` on. Works in two
@@ -344,6 +395,24 @@ mod tests {
         let got: Vec<_> = sent.pairs.iter().map(|&p| (table.pairs.name(p), table.pairs.value(p))).collect();
         let want: [(&[u8], &[u8]); 3] = [(b"__name__", b"up"), (b"cluster", b"own"), (b"dc", b"1")];
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn metadata_comes_from_the_family_or_the_feed() {
+        let mut table = Table::new(Arc::from([]), Labels::empty());
+        let of = |kind| Metadata { kind, unit: String::new(), help: "h".into() };
+        let name = |name: &str| Labels::from_pairs([("__name__", name)]);
+        table.learn(SeriesRef(1), &name("x_bucket"));
+        table.learn(SeriesRef(2), &name("y_sum"));
+        let (histogram, gauge) = (of(model::MetricType::Histogram), of(model::MetricType::Gauge));
+        table.learn_families(&[("x".into(), histogram.clone()), ("y".into(), gauge.clone())]);
+        table.learn(SeriesRef(3), &name("y"));
+        table.describe(SeriesRef(2), &histogram);
+        let got = [1, 2, 3].map(|n| match table.find(SeriesRef(n)) {
+            Found::Sent(sent) => table.metadata[sent.metadata as usize].clone(),
+            _ => panic!("dropped"),
+        });
+        assert_eq!(got, [histogram.clone(), histogram, gauge]);
     }
 
     #[test]

@@ -225,3 +225,13 @@ async fn metadata_is_sent_at_its_interval() {
     assert_eq!(got, ("m0".to_owned(), model::MetricType::Gauge, "help of m0".to_owned()));
     agent.supervisor.shutdown(Duration::ZERO).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_new_protocol_carries_metadata_with_series() {
+    let (server, agent, log, _dir) = deliver(ok, "", V2, 2, 1).await;
+    server.wait_rows(2).await;
+    log.samples(1, 2000, 1.0);
+    let want = ("m0".to_owned(), model::MetricType::Gauge, "help of m0".to_owned());
+    server.wait("metadata", |stored| stored.metadata.contains(&want)).await;
+    agent.supervisor.shutdown(Duration::ZERO).await;
+}

@@ -2,4 +2,5 @@
 
 mod delivery;
 mod fakes;
+mod peers;
 mod reload;
