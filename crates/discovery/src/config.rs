@@ -51,11 +51,11 @@ const UNBUILT: [&str; 34] = [
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SdConfigs {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub static_configs: Vec<StaticConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub file_sd_configs: Vec<FileSdConfig>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http_sd_configs: Vec<HttpSdConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub static_configs: Vec<StaticConfig>,
 }
 
 impl SdConfigs {
@@ -182,13 +182,7 @@ kubernetes_sd_configs: []
         let mut configs: SdConfigs = yaml::from_str(text).expect("reads");
         configs.set_directory(Path::new("/etc/p"));
         assert_eq!(configs.static_configs[0].labels["env"], "1");
-        let want = "static_configs:
-- targets:
-  - a:1
-  - b
-  labels:
-    env: \"1\"
-file_sd_configs:
+        let want = "file_sd_configs:
 - files:
   - /etc/p/t/*.json
   refresh_interval: 5m
@@ -200,6 +194,12 @@ http_sd_configs:
   enable_http2: true
   refresh_interval: 1m
   url: http://x/
+static_configs:
+- targets:
+  - a:1
+  - b
+  labels:
+    env: \"1\"
 ";
         assert_eq!(yaml::to_string(&configs).expect("writes"), want);
     }

@@ -8,4 +8,6 @@ pub mod client;
 pub mod config;
 pub mod listen;
 mod pem;
+#[cfg(test)]
+mod testing;
 pub mod web;
