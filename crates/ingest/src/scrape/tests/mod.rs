@@ -1,5 +1,6 @@
 //! Scraping seen from the append door: a store that remembers what it was given.
 
+mod config;
 mod engine;
 mod supervisor;
 
