@@ -16,8 +16,15 @@ enum Level {
 enum Detail {
     Plain,
     /// Bucket counts were raised, between these times (ms), this often.
-    Forced { forced: Forced, min_t: i64, max_t: i64, count: u64 },
-    Overlap { count: u64 },
+    Forced {
+        forced: Forced,
+        min_t: i64,
+        max_t: i64,
+        count: u64,
+    },
+    Overlap {
+        count: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -97,8 +104,7 @@ impl Annotations {
     }
 
     pub(crate) fn bad_bucket_label(&mut self, span: Span, metric: &str, value: &str) {
-        let text =
-            format!("bucket label \"le\" is missing or has a malformed value of {}", quote(value));
+        let text = format!("bucket label \"le\" is missing or has a malformed value of {}", quote(value));
         self.warn(span, for_metric(&text, metric));
     }
 
@@ -124,7 +130,8 @@ impl Annotations {
     }
 
     pub(crate) fn mixed_exponential_custom(&mut self, span: Span, metric: &str) {
-        let text = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+        let text =
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
         self.warn(span, format!("{text} {}", quote(metric)));
     }
 
@@ -186,8 +193,7 @@ impl Annotations {
     }
 
     pub(crate) fn fraction_nans(&mut self, span: Span, metric: &str) {
-        let text =
-            "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+        let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
         self.info(span, for_metric(text, metric));
     }
 

@@ -33,7 +33,13 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(max_samples: usize, max_bytes: usize) -> Self {
         let or_max = |n| if n == 0 { usize::MAX } else { n };
-        Budget { max_samples: or_max(max_samples), max_bytes: or_max(max_bytes), samples: 0, peak: 0, bytes: 0 }
+        Budget {
+            max_samples: or_max(max_samples),
+            max_bytes: or_max(max_bytes),
+            samples: 0,
+            peak: 0,
+            bytes: 0,
+        }
     }
 
     /// Takes samples into the account.

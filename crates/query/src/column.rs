@@ -4,6 +4,9 @@ use model::FloatHistogram;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
+/// A histogram with its step.
+pub(crate) type HistSlot = (u32, Arc<FloatHistogram>);
+
 /// Values of one series, one slot per step.
 ///
 /// A slot holds a float (its bit in the presence set is on), a histogram (an entry in `hists`), or nothing.
@@ -14,7 +17,7 @@ pub struct Column {
     pub(crate) present: SmallVec<[u64; 1]>,
     /// Sorted by step. Boxed because few columns have any.
     #[allow(clippy::box_collection)]
-    pub(crate) hists: Option<Box<Vec<(u32, Arc<FloatHistogram>)>>>,
+    pub(crate) hists: Option<Box<Vec<HistSlot>>>,
 }
 
 /// A sample as results hand it out.
@@ -48,7 +51,7 @@ impl Column {
     fn fill_present(&mut self) {
         let steps = self.values.len();
         self.present = smallvec![u64::MAX; steps.div_ceil(64)];
-        if steps % 64 != 0
+        if !steps.is_multiple_of(64)
             && let Some(last) = self.present.last_mut()
         {
             *last = (1 << (steps % 64)) - 1;
@@ -144,7 +147,8 @@ impl Column {
 
     /// Samples in upstream's counting: a float is 1, a histogram as many as its size.
     pub(crate) fn samples(&self) -> usize {
-        self.float_count() + self.hists().iter().map(|(_, h)| crate::budget::histogram_samples(h)).sum::<usize>()
+        self.float_count()
+            + self.hists().iter().map(|(_, h)| crate::budget::histogram_samples(h)).sum::<usize>()
     }
 
     /// Bytes on the heap, about.

@@ -75,7 +75,8 @@ impl Engine {
     ) -> Result<QueryResult, QueryError> {
         if step_ms <= 0 {
             return Err(QueryError::Parse(
-                "zero or negative query resolution step widths are not accepted. Try a positive integer".into(),
+                "zero or negative query resolution step widths are not accepted. Try a positive integer"
+                    .into(),
             ));
         }
         self.run(Request { queryable, text, start: start_ms, end: end_ms, step: step_ms, opts })
@@ -119,13 +120,7 @@ impl Engine {
         let lookback = opts.lookback_delta_ms.filter(|l| *l > 0).unwrap_or(self.options.lookback_delta_ms);
         let plan = build(
             expr,
-            &Build {
-                start,
-                end,
-                step,
-                lookback,
-                subquery_step: &self.options.no_step_subquery_interval,
-            },
+            &Build { start, end, step, lookback, subquery_step: &self.options.no_step_subquery_interval },
         )?;
         let mut deadline = began + self.options.timeout;
         if let Some(wanted) = opts.deadline {
@@ -236,8 +231,7 @@ impl Eval<'_> {
                 if instant {
                     return Ok((Value::Scalar(t, values.first().copied().unwrap_or(f64::NAN)), none));
                 }
-                let points =
-                    Points::Grid { start: t, step: grid.step, column: Column::from_values(&values) };
+                let points = Points::Grid { start: t, step: grid.step, column: Column::from_values(&values) };
                 Ok((Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), points }]), none))
             }
             ValueType::Matrix => self.raw_matrix(root, grid),

@@ -5,6 +5,7 @@
 
 use super::buckets::{Slot, expand, exponential_bound, pack, reduce};
 use super::{CounterResetHint, FloatHistogram, Span};
+use std::cmp::Ordering;
 
 /// One operand has exponential buckets, the other custom ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -328,7 +329,7 @@ impl FloatHistogram {
     fn reconcile_zero_buckets(&mut self, other: &FloatHistogram, mut c: Option<&mut Compensation>) -> f64 {
         let (mut count, mut threshold) = (other.zero_count, other.zero_threshold);
         // Thresholds only grow and end at bucket bounds, so this comes to an end; NaN never compares.
-        while threshold < self.zero_threshold || threshold > self.zero_threshold {
+        while matches!(threshold.partial_cmp(&self.zero_threshold), Some(Ordering::Less | Ordering::Greater)) {
             if self.zero_threshold > threshold {
                 (count, threshold, _) = other.zero_count_for(self.zero_threshold, None);
             }

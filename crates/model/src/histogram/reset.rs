@@ -74,14 +74,12 @@ fn bucket_fell(now: &[Slot], before: &[Slot]) -> bool {
     let mut now = now.iter().peekable();
     for b in before {
         while now.next_if(|n| n.index < b.index).is_some() {}
-        match now.peek() {
-            Some(n) if n.index == b.index => {
-                if n.count < b.count {
-                    return true;
-                }
-            }
-            _ if b.count != 0.0 => return true,
-            _ => {}
+        let fell = match now.peek() {
+            Some(n) if n.index == b.index => n.count < b.count,
+            _ => b.count != 0.0,
+        };
+        if fell {
+            return true;
         }
     }
     false

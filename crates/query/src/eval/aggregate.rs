@@ -15,14 +15,21 @@ use promql::{AggregateOp, Span};
 
 /// Floats of one group, folded step by step.
 enum Fold {
-    Sum { sum: Vec<f64>, c: Vec<f64> },
+    Sum {
+        sum: Vec<f64>,
+        c: Vec<f64>,
+    },
     Mean(Vec<Option<Mean>>),
     /// `min` and `max`.
     Best(Vec<f64>),
     /// `count` and `group` count series of any kind.
     Count(Vec<f64>),
     /// Welford: mean, squares, count.
-    Spread { mean: Vec<f64>, aux: Vec<f64>, count: Vec<f64> },
+    Spread {
+        mean: Vec<f64>,
+        aux: Vec<f64>,
+        count: Vec<f64>,
+    },
     /// Values of all series, by step.
     Values(Vec<Vec<f64>>),
 }
@@ -219,12 +226,7 @@ impl Eval<'_> {
         }
     }
 
-    fn count_values(
-        &mut self,
-        a: &AggregateNode,
-        grid: Grid,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), QueryError> {
+    fn count_values(&mut self, a: &AggregateNode, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
         let label = a.param.as_ref().map_or("", super::label::text);
         if !super::label::is_label_name(label) {
             // As written, for bytes that are not UTF-8 are not in `label` any more.
@@ -236,8 +238,7 @@ impl Eval<'_> {
         if !a.without {
             grouping.push(label.to_owned());
         }
-        let projection =
-            if a.without { Projection::drop(&grouping) } else { Projection::keep(&grouping) };
+        let projection = if a.without { Projection::drop(&grouping) } else { Projection::keep(&grouping) };
         let mut known: HashMap<Labels, usize> = HashMap::new();
         let mut list: Vec<(Labels, Column)> = Vec::new();
         self.vector(&a.child, grid, &mut |ev, out| {
@@ -276,9 +277,7 @@ impl Eval<'_> {
             }
             Ok(())
         })?;
-        list.into_iter().try_for_each(|(labels, column)| {
-            sink(self, Out { labels, drop_name: false, column })
-        })
+        list.into_iter().try_for_each(|(labels, column)| sink(self, Out { labels, drop_name: false, column }))
     }
 }
 

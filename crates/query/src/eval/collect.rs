@@ -55,7 +55,9 @@ impl Collector {
                 self.list.push(out);
                 Ok(())
             }
-            hashbrown::hash_map::Entry::Occupied(slot) => merge(&mut self.list[*slot.get()].column, &out.column),
+            hashbrown::hash_map::Entry::Occupied(slot) => {
+                merge(&mut self.list[*slot.get()].column, &out.column)
+            }
         }
     }
 

@@ -154,8 +154,7 @@ pub(super) fn columns(
     return_bool: bool,
     out: &mut Column,
 ) -> Vec<u64> {
-    let matched: Vec<u64> =
-        l.present.iter().zip(&r.present).zip(mask).map(|((l, r), m)| l & r & m).collect();
+    let matched: Vec<u64> = l.present.iter().zip(&r.present).zip(mask).map(|((l, r), m)| l & r & m).collect();
     if op.is_comparison() {
         for step in BitIter::new(&matched) {
             let holds = compare(op, l.values[step], r.values[step]);

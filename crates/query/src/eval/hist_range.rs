@@ -203,9 +203,8 @@ impl Eval<'_> {
     ) -> Option<FloatHistogram> {
         let gauge = |h: &FloatHistogram| h.counter_reset_hint == CounterResetHint::Gauge;
         let (first, last) = (&w.h[0], &w.h[w.h.len() - 1]);
-        let start_reset = |i: usize| {
-            w.st.len() > i && is_start_reset(w.st[i - 1], w.t[i - 1], w.st[i], w.t[i])
-        };
+        let start_reset =
+            |i: usize| w.st.len() > i && is_start_reset(w.st[i - 1], w.t[i - 1], w.st[i], w.t[i]);
         if counter && (gauge(first) || gauge(last)) {
             self.notes.not_counter(call.span, call.metric());
         }
@@ -384,8 +383,7 @@ impl Eval<'_> {
             self.notes.not_gauge(call.span, call.metric());
         }
         let mut result = (**y).clone();
-        let start_reset =
-            w.st.len() > a + 1 && is_start_reset(w.st[a], w.t[a], w.st[a + 1], w.t[a + 1]);
+        let start_reset = w.st.len() > a + 1 && is_start_reset(w.st[a], w.t[a], w.st[a + 1], w.t[a + 1]);
         if !rate || (!start_reset && !y.detect_reset(x)) {
             match result.sub(x) {
                 Ok(done) => note_reconciled(&mut self.notes, call.span, done, HistogramOp::Sub),

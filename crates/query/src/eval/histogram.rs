@@ -76,9 +76,7 @@ impl Eval<'_> {
                 while from < grid.steps {
                     let same = q[from..].iter().take_while(|x| x.to_bits() == q[from].to_bits()).count();
                     let mut part = column.clone();
-                    (0..grid.steps)
-                        .filter(|s| !(from..from + same).contains(s))
-                        .for_each(|s| part.unset(s));
+                    (0..grid.steps).filter(|s| !(from..from + same).contains(s)).for_each(|s| part.unset(s));
                     let mut builder = plain.builder();
                     builder.set(label, &openmetrics_float(q[from]));
                     collector.add(Out { labels: builder.finish(), drop_name: true, column: part })?;
@@ -160,7 +158,8 @@ impl Eval<'_> {
             // A native histogram beside classic buckets of the same name and labels: neither is used.
             let twin = classic.iter_mut().find(|h| h.labels == labels);
             if let Some(twin) = twin {
-                let metric = if self.delayed() { labels.value(METRIC_NAME).to_owned() } else { String::new() };
+                let metric =
+                    if self.delayed() { labels.value(METRIC_NAME).to_owned() } else { String::new() };
                 let mut both = Vec::new();
                 for (step, _) in column.hists() {
                     let step = *step as usize;

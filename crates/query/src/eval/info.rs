@@ -68,12 +68,7 @@ fn regex_matcher(name: &str, expr: &str) -> Result<Matcher, QueryError> {
 }
 
 impl Eval<'_> {
-    pub(super) fn info(
-        &mut self,
-        c: &CallNode,
-        grid: Grid,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), QueryError> {
+    pub(super) fn info(&mut self, c: &CallNode, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
         let (at, offset) = times_of(&c.args[0], &mut Vec::new()).unwrap_or((None, 0));
         let base = self.list(&c.args[0], grid)?;
         let (mut names, mut data): (Vec<Matcher>, Vec<Matcher>) = (Vec::new(), Vec::new());
@@ -125,17 +120,19 @@ impl Eval<'_> {
         }
         matchers.extend_from_slice(data);
         matchers.extend_from_slice(names);
-        let selector =
-            Selector { fetch: 0, matchers: Vec::new(), offset, at, anchored: false, smoothed: false, stats_only: false };
+        let selector = Selector {
+            fetch: 0,
+            matchers: Vec::new(),
+            offset,
+            at,
+            anchored: false,
+            smoothed: false,
+            stats_only: false,
+        };
         let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
         let range = TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last);
-        let hints = SelectHints {
-            range: Some(range),
-            step: grid.step,
-            func: "info".into(),
-            limit: 0,
-            sorted: false,
-        };
+        let hints =
+            SelectHints { range: Some(range), step: grid.step, func: "info".into(), limit: 0, sorted: false };
         // The querier was opened for what the query's selectors look at; these lie within it, unless an
         // offset is at odds with `@` inside a subquery.
         let mut list = Vec::new();

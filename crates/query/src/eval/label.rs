@@ -59,9 +59,7 @@ impl Eval<'_> {
             return Err(QueryError::exec(format!("invalid source label name in label_join(): {bad}")));
         }
         if !is_label_name(dst) {
-            return Err(QueryError::exec(format!(
-                "invalid destination label name in label_join(): {dst}"
-            )));
+            return Err(QueryError::exec(format!("invalid destination label name in label_join(): {dst}")));
         }
         self.relabel(&c.args[0], grid, dst, sink, |labels| {
             Some(sources.iter().map(|s| labels.value(s)).collect::<Vec<_>>().join(separator))

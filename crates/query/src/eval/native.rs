@@ -465,14 +465,8 @@ impl Eval<'_> {
         let (before, after) = (&hists[i - 1], &hists[i]);
         let gauge = |h: &FloatHistogram| h.counter_reset_hint == CounterResetHint::Gauge;
         let counter = !gauge(before) || !gauge(after);
-        let result = interpolate(
-            &mut self.notes,
-            span,
-            (times[i - 1], before),
-            (times[i], after),
-            t,
-            counter,
-        );
+        let result =
+            interpolate(&mut self.notes, span, (times[i - 1], before), (times[i], after), t, counter);
         let mixed = before.uses_custom_buckets() != after.uses_custom_buckets();
         match result {
             Ok(h) if !mixed => column.push_hist(step, Arc::new(h)),

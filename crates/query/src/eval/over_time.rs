@@ -13,7 +13,7 @@ pub(super) fn each(
     out: &mut Column,
     mut f: impl FnMut(usize, usize, usize) -> Option<f64>,
 ) {
-    for step in 0..out.steps() {
+    for step in windows.part.clone() {
         let (lo, hi) = windows.at(step);
         if lo < hi
             && let Some(v) = f(step, lo, hi)
@@ -48,12 +48,12 @@ pub(super) fn plain(name: &str, t: &[i64], f: &[f64], windows: &Windows, out: &m
         }
         "ts_of_first_over_time" => each(windows, out, |_, lo, _| Some(t[lo] as f64 / 1000.0)),
         "ts_of_last_over_time" => each(windows, out, |_, _, hi| Some(t[hi - 1] as f64 / 1000.0)),
-        "ts_of_max_over_time" => each(windows, out, |_, lo, hi| {
-            Some(time_of(&t[lo..hi], &f[lo..hi], |cur, best| cur >= best))
-        }),
-        "ts_of_min_over_time" => each(windows, out, |_, lo, hi| {
-            Some(time_of(&t[lo..hi], &f[lo..hi], |cur, best| cur <= best))
-        }),
+        "ts_of_max_over_time" => {
+            each(windows, out, |_, lo, hi| Some(time_of(&t[lo..hi], &f[lo..hi], |cur, best| cur >= best)))
+        }
+        "ts_of_min_over_time" => {
+            each(windows, out, |_, lo, hi| Some(time_of(&t[lo..hi], &f[lo..hi], |cur, best| cur <= best)))
+        }
         "deriv" => each(windows, out, |_, lo, hi| {
             (hi - lo >= 2).then(|| linear_regression(&t[lo..hi], &f[lo..hi], t[lo]).0)
         }),

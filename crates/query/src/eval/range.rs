@@ -15,13 +15,14 @@ use promql::{Span, ValueType};
 const ANCHORED: &[&str] = &["changes", "delta", "increase", "rate", "resets"];
 const SMOOTHED: &[&str] = &["delta", "increase", "rate"];
 
+/// Samples that are worked on between two looks at the clock.
+const PART: usize = 200_000;
+
 /// What a range function works with, besides the samples of a series.
 pub(super) struct RangeCall<'a> {
     pub(super) name: &'static str,
     pub(super) spec: WindowSpec,
     pub(super) grid: Grid,
-    /// Scalar arguments in their order, a value for each step.
-    pub(super) scalars: Vec<Vec<f64>>,
     /// Where annotations point: the first argument.
     pub(super) span: Span,
     pub(super) labels: &'a Labels,
@@ -64,31 +65,30 @@ impl Eval<'_> {
             scalars.push(self.scalar(arg, grid)?);
         }
         let span = c.args[0].span;
-        let starts = self.options.use_start_timestamps
-            && matches!(name, "rate" | "irate" | "increase" | "resets");
+        let starts =
+            self.options.use_start_timestamps && matches!(name, "rate" | "irate" | "increase" | "resets");
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut windows = (Windows::default(), Windows::default());
         let mut presence = (name == "absent_over_time").then(|| Presence::new(grid.steps));
         let mut seen: HashSet<Labels> = HashSet::new();
-        let no_labels = Labels::empty();
-        let mut call = RangeCall { name, spec, grid, scalars, span, labels: &no_labels };
-        let scalars = std::mem::take(&mut call.scalars);
-        let template = (name, spec, span);
-        let subquery = spec.subquery;
         self.ranges(matrix, grid, starts, &mut |ev, labels, drop, samples| {
-            let (name, spec, span) = template;
             windows.0.plan(&samples.t, &spec, grid);
-            if !samples.h.is_empty() || windows.1.lo.is_empty() {
+            if !samples.h.is_empty() {
                 windows.1.plan(&samples.ht, &spec, grid);
             }
-            let call =
-                RangeCall { name, spec, grid, scalars: Vec::new(), span, labels };
-            ev.count_windows(&windows, samples, &spec, grid, subquery)?;
+            let call = RangeCall { name, spec, grid, span, labels };
+            ev.count_windows(&windows, samples, &spec, grid)?;
             let mut column = ev.column(grid.steps);
             if samples.h.is_empty() {
-                ev.float_windows(&call, &scalars, samples, &windows.0, &mut column)?;
+                let mut from = 0;
+                while from < grid.steps {
+                    let (end, work) = windows.0.take_part(from, PART);
+                    ev.float_windows(&call, &scalars, samples, &windows.0, &mut column)?;
+                    ev.watch.check(work)?;
+                    from = end;
+                }
             } else {
-                windows.1.plan(&samples.ht, &spec, grid);
+                windows.0.part = 0..grid.steps;
                 ev.mixed_windows(&call, &scalars, samples, &windows, &mut column)?;
             }
             if let Some(presence) = &mut presence {
@@ -120,7 +120,6 @@ impl Eval<'_> {
         samples: &RangeBuf,
         spec: &WindowSpec,
         grid: Grid,
-        subquery: bool,
     ) -> Result<(), QueryError> {
         let widest = windows.0.widest();
         self.budget.add(widest)?;
@@ -143,7 +142,7 @@ impl Eval<'_> {
             }
             work += total;
             if total > 0 {
-                let read = if subquery || (spec.at.is_some() && step > 0) { 0 } else { new };
+                let read = if spec.subquery || (spec.at.is_some() && step > 0) { 0 } else { new };
                 self.frame.add(step, total as i64, read as i64);
             }
         }
@@ -187,7 +186,7 @@ impl Eval<'_> {
                 super::over_time::quantiles(&scalars[0], &samples.f, windows, out);
             }
             "double_exponential_smoothing" => {
-                for step in 0..out.steps() {
+                for step in windows.part.clone() {
                     let (lo, hi) = windows.at(step);
                     if lo < hi {
                         let (sf, tf) = (scalars[0][step], scalars[1][step]);
@@ -220,7 +219,7 @@ impl Eval<'_> {
 
     /// Warns of quantiles outside of 0…1 where they are used.
     pub(super) fn check_quantiles(&mut self, call: &RangeCall<'_>, q: &[f64], windows: &Windows) {
-        for (step, &q) in q.iter().enumerate() {
+        for (step, &q) in q.iter().enumerate().take(windows.part.end).skip(windows.part.start) {
             let (lo, hi) = windows.at(step);
             if lo < hi && !(0.0..=1.0).contains(&q) {
                 self.notes.invalid_quantile(call.span, q);

@@ -123,8 +123,7 @@ impl Eval<'_> {
             }
             let step_t = call.grid.time(step);
             let range_start = call.spec.start(step_t);
-            let start =
-                if counter { Extrapolation::usable_start(st, lo, range_start, t[lo]) } else { None };
+            let start = if counter { Extrapolation::usable_start(st, lo, range_start, t[lo]) } else { None };
             let window = Extrapolation {
                 range_start,
                 range_end: call.spec.end(step_t),
@@ -150,12 +149,7 @@ impl Eval<'_> {
 
 /// First and last sample that an extended range needs, out of those in the wider window; `None` when there is
 /// nothing to measure.
-pub(super) fn extended_bounds(
-    times: &[i64],
-    start: i64,
-    end: i64,
-    smoothed: bool,
-) -> Option<(usize, usize)> {
+pub(super) fn extended_bounds(times: &[i64], start: i64, end: i64, smoothed: bool) -> Option<(usize, usize)> {
     let mut last = times.len().checked_sub(1)?;
     let first = times[..last].partition_point(|t| *t <= start).saturating_sub(1);
     if smoothed {
@@ -168,7 +162,14 @@ pub(super) fn extended_bounds(
 }
 
 /// Value at the left border.
-pub(super) fn left_value(t: &[i64], f: &[f64], first: usize, start: i64, smoothed: bool, counter: bool) -> f64 {
+pub(super) fn left_value(
+    t: &[i64],
+    f: &[f64],
+    first: usize,
+    start: i64,
+    smoothed: bool,
+    counter: bool,
+) -> f64 {
     if smoothed && t[first] < start {
         return interpolate((t[first], f[first]), (t[first + 1], f[first + 1]), start, counter);
     }
@@ -189,20 +190,12 @@ pub(super) fn extended(call: &RangeCall<'_>, t: &[i64], f: &[f64], windows: &Win
     each(windows, out, |step, lo, hi| {
         let step_t = call.grid.time(step);
         let (start, end) = (call.spec.start(step_t), call.spec.end(step_t));
-        extended_value(&t[lo..hi], &f[lo..hi], start, end, call.spec.smoothed, counter).map(|v| {
-            if call.name == "rate" { v / (call.spec.range as f64 / 1000.0) } else { v }
-        })
+        extended_value(&t[lo..hi], &f[lo..hi], start, end, call.spec.smoothed, counter)
+            .map(|v| if call.name == "rate" { v / (call.spec.range as f64 / 1000.0) } else { v })
     });
 }
 
-fn extended_value(
-    t: &[i64],
-    f: &[f64],
-    start: i64,
-    end: i64,
-    smoothed: bool,
-    counter: bool,
-) -> Option<f64> {
+fn extended_value(t: &[i64], f: &[f64], start: i64, end: i64, smoothed: bool, counter: bool) -> Option<f64> {
     let (mut first, last) = extended_bounds(t, start, end, smoothed)?;
     let left = left_value(t, f, first, start, smoothed, counter);
     let right = right_value(t, f, last, end, smoothed, counter);
@@ -236,7 +229,12 @@ pub(super) fn instant(call: &RangeCall<'_>, samples: &RangeBuf, windows: &Window
             return None;
         }
         let (a, b) = (hi - 2, hi - 1);
-        instant_value((t[a], f[a]), (t[b], f[b]), rate, !st.is_empty() && is_start_reset(st[a], t[a], st[b], t[b]))
+        instant_value(
+            (t[a], f[a]),
+            (t[b], f[b]),
+            rate,
+            !st.is_empty() && is_start_reset(st[a], t[a], st[b], t[b]),
+        )
     });
 }
 
@@ -251,7 +249,12 @@ pub(super) fn instant_value(a: (i64, f64), b: (i64, f64), rate: bool, start_rese
 }
 
 /// Counts falls, or any changes, between neighbouring samples.
-pub(super) fn resets_or_changes(call: &RangeCall<'_>, samples: &RangeBuf, windows: &Windows, out: &mut Column) {
+pub(super) fn resets_or_changes(
+    call: &RangeCall<'_>,
+    samples: &RangeBuf,
+    windows: &Windows,
+    out: &mut Column,
+) {
     let (t, f, st) = (&samples.t, &samples.f, &samples.st);
     let resets = call.name == "resets";
     // `before[i]`: how many of the pairs ending at sample 1…i counted.

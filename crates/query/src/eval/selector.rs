@@ -21,7 +21,7 @@ impl Eval<'_> {
         if selector.smoothed {
             return self.smoothed(selector, span, grid, sink);
         }
-        self.newest(selector, grid, sink, |buf, at, step, column| put(buf, at, step, column))
+        self.newest(selector, grid, sink, put)
     }
 
     /// `timestamp(x)` and `start_timestamp(x)`: seconds of the newest sample, or of its start.

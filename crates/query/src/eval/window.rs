@@ -6,6 +6,7 @@ use crate::budget::histogram_samples;
 use crate::plan::{Node, Op};
 use crate::value::Points;
 use model::{FloatHistogram, Labels, TimeRange, is_stale_nan};
+use std::ops::Range;
 use std::sync::Arc;
 use storage::SampleBuf;
 
@@ -135,6 +136,9 @@ pub(crate) struct Windows {
     times: Vec<i64>,
     pub(crate) lo: Vec<u32>,
     pub(crate) hi: Vec<u32>,
+    /// The steps that window functions work on now; long series are done in parts, to look at the clock in
+    /// between.
+    pub(crate) part: Range<usize>,
     made: bool,
 }
 
@@ -148,6 +152,7 @@ impl Windows {
         self.times.extend_from_slice(times);
         self.lo.clear();
         self.hi.clear();
+        self.part = 0..grid.steps;
         if spec.at.is_some() {
             let (after, upto) = spec.window(grid.start);
             let lo = times.partition_point(|t| *t <= after) as u32;
@@ -176,6 +181,18 @@ impl Windows {
     #[inline(always)]
     pub(crate) fn at(&self, step: usize) -> (usize, usize) {
         (self.lo[step] as usize, self.hi[step] as usize)
+    }
+
+    /// Sets `part` to the steps from `from` on that have about `work` samples in their windows, and gives its
+    /// end and its true work.
+    pub(crate) fn take_part(&mut self, from: usize, work: usize) -> (usize, usize) {
+        let (mut end, mut sum) = (from, 0);
+        while end < self.lo.len() && sum < work {
+            sum += (self.hi[end] - self.lo[end]) as usize + 1;
+            end += 1;
+        }
+        self.part = from..end;
+        (end, sum)
     }
 
     /// Most samples in a window.
@@ -253,7 +270,14 @@ const MAX_TRACKED: usize = 1 << 31;
 impl Eval<'_> {
     /// Reads of a subquery, counted at the first step of the caller that uses them; what falls between the
     /// windows of two steps is not counted.
-    pub(crate) fn merge_subquery(&mut self, inner: &Frame, steps: Grid, outer: Grid, offset: i64, range: i64) {
+    pub(crate) fn merge_subquery(
+        &mut self,
+        inner: &Frame,
+        steps: Grid,
+        outer: Grid,
+        offset: i64,
+        range: i64,
+    ) {
         let Some((_, reads)) = &inner.per_step else { return };
         if outer.steps <= 1 {
             return self.frame.add(0, 0, inner.read);

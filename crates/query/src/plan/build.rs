@@ -144,7 +144,11 @@ impl Builder<'_> {
                     matching: b.matching.clone(),
                     return_bool: b.return_bool,
                 };
-                Ok(Built { node: Node { op: Op::Binary(Box::new(node)), span, ty }, invariant, wrap: invariant })
+                Ok(Built {
+                    node: Node { op: Op::Binary(Box::new(node)), span, ty },
+                    invariant,
+                    wrap: invariant,
+                })
             }
             Expr::Aggregate(a) => {
                 self.funcs.push(a.op.as_str());
@@ -274,7 +278,14 @@ impl Builder<'_> {
     }
 
     /// Times that a selector can look at, seen from the enclosing subqueries.
-    fn looks_at(&self, at: Option<i64>, offset: i64, range: i64, anchored: bool, smoothed: bool) -> TimeRange {
+    fn looks_at(
+        &self,
+        at: Option<i64>,
+        offset: i64,
+        range: i64,
+        anchored: bool,
+        smoothed: bool,
+    ) -> TimeRange {
         let (mut shift, mut width, mut pinned) = (0i64, 0i64, None);
         for outer in &self.outer {
             shift = shift.saturating_add(outer.offset);

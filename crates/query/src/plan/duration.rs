@@ -3,7 +3,7 @@
 use promql::{DurationExpr, DurationOp, DurationValue, Span, UnaryOp};
 
 /// Seconds that upstream's 64-bit nanoseconds can hold.
-const MAX_SECONDS: f64 = 9_223_372_036.854_775_8;
+const MAX_SECONDS: f64 = 9_223_372_036.854_776;
 
 /// What `step()` and `range()` stand for, seconds.
 #[derive(Clone, Copy)]

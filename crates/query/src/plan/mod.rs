@@ -119,7 +119,8 @@ impl SubqueryNode {
     /// The steps of the inner expression: absolutely aligned, from the first one inside the first window to
     /// the end of the last.
     pub(crate) fn grid(&self, outer: Grid) -> Grid {
-        let offset = self.at.map_or(self.offset, |at| self.offset.saturating_add(outer.start.saturating_sub(at)));
+        let offset =
+            self.at.map_or(self.offset, |at| self.offset.saturating_add(outer.start.saturating_sub(at)));
         let end = outer.last().saturating_sub(offset);
         let from = outer.start.saturating_sub(offset).saturating_sub(self.range);
         let mut start = (from / self.step).saturating_mul(self.step);

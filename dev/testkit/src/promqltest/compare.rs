@@ -21,7 +21,11 @@ pub(super) fn at_time(value: &Value, t: i64, scalar: bool) -> Result<Value, Stri
     for series in matrix {
         let float = series.points.floats().find(|(at, _)| *at == t).map(|(_, v)| SampleValue::Float(v));
         let hist = || {
-            series.points.histograms().find(|(at, _)| *at == t).map(|(_, h)| SampleValue::Histogram(h.clone()))
+            series
+                .points
+                .histograms()
+                .find(|(at, _)| *at == t)
+                .map(|(_, h)| SampleValue::Histogram(h.clone()))
         };
         if let Some(value) = float.or_else(hist) {
             vector.push(VectorSample { labels: series.labels.clone(), t, value });
@@ -114,7 +118,8 @@ fn matrix_value(eval: &Eval, matrix: &[MatrixSeries]) -> Result<(), String> {
     };
     for got in matrix {
         let (_, want) = wanted(eval, &got.labels).map_err(|e| format!("{e}: {}", points(&got.points)))?;
-        let (mut floats, mut hists): (Vec<(i64, f64)>, Vec<(i64, &FloatHistogram, bool)>) = Default::default();
+        let mut floats: Vec<(i64, f64)> = Vec::new();
+        let mut hists: Vec<(i64, &FloatHistogram, bool)> = Vec::new();
         for (i, value) in want.values.iter().enumerate() {
             let t = start + i as i64 * step;
             if t > end {
@@ -133,11 +138,7 @@ fn matrix_value(eval: &Eval, matrix: &[MatrixSeries]) -> Result<(), String> {
         let hists_fine = hists.len() == got_hists.len()
             && hists.iter().zip(&got_hists).all(|(a, b)| a.0 == b.0 && histograms_equal(a.1, b.1, a.2));
         if !floats_fine || !hists_fine {
-            return Err(format!(
-                "{}: wanted {floats:?} {hists:?}, got {}",
-                got.labels,
-                points(&got.points)
-            ));
+            return Err(format!("{}: wanted {floats:?} {hists:?}, got {}", got.labels, points(&got.points)));
         }
     }
     missing(eval, &matrix.iter().map(|s| &s.labels).collect::<Vec<_>>())

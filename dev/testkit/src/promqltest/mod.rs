@@ -117,12 +117,10 @@ fn evaluate(eval: &Eval, engine: &Engine, store: &MemStore) -> Result<(), String
 /// Judges failure and annotations. `None`: it failed as it should.
 fn judge(eval: &Eval, result: Result<QueryResult, String>) -> Result<Option<QueryResult>, String> {
     match (result, eval.fails()) {
-        (Err(error), Some(expectations)) => {
-            match expectations.iter().find(|e| !e.matches(&error)) {
-                Some(e) => Err(format!("wanted error {e:?}, got: {error}")),
-                None => Ok(None),
-            }
-        }
+        (Err(error), Some(expectations)) => match expectations.iter().find(|e| !e.matches(&error)) {
+            Some(e) => Err(format!("wanted error {e:?}, got: {error}")),
+            None => Ok(None),
+        },
         (Err(error), None) => Err(error),
         (Ok(_), Some(_)) => Err("expected an error but got none".into()),
         (Ok(result), None) => {
