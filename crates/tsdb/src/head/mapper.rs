@@ -39,15 +39,6 @@ pub(crate) struct Found {
     pub(crate) late: bool,
 }
 
-/// What loading came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Loaded {
-    /// Newest chunk that is there.
-    pub(crate) last: u64,
-    /// Damaged files, which were cut or removed.
-    pub(crate) damaged: u64,
-}
-
 struct Finished {
     map: Option<Arc<Map>>,
     max_t: i64,
@@ -75,17 +66,18 @@ fn path_of(dir: &Path, number: u32) -> PathBuf {
 }
 
 impl Mapper {
-    /// Opens the directory and tells of every readable chunk, oldest file first. A torn end is cut off; from
+    /// Opens the directory and tells of every readable chunk, oldest file first; gives the number of damaged
+    /// files. A torn end is cut off; from
     /// a damaged place in the middle on, chunks are dropped, as upstream does, for the log has their samples.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         mut found: impl FnMut(Found),
-    ) -> Result<(Mapper, Loaded), DiskError> {
+    ) -> Result<(Mapper, u64), DiskError> {
         disk.create_dir_all(&dir)?;
         let files = numbered(&*disk, &dir, "")?;
         let mut finished = BTreeMap::new();
-        let mut loaded = Loaded::default();
+        let mut damaged = 0u64;
         let mut broken = false;
         let mut newest = 0;
         for file in &files {
@@ -93,7 +85,7 @@ impl Mapper {
                 continue;
             };
             if broken || file.entry.len < HEADER.len() as u64 {
-                loaded.damaged += u64::from(!broken && file.entry.len > 0);
+                damaged += u64::from(!broken && file.entry.len > 0);
                 disk.remove_file(&path)?;
                 continue;
             }
@@ -101,7 +93,7 @@ impl Mapper {
             let map = disk.map(&path)?;
             if map.get(..4) != Some(&MAGIC.to_be_bytes()) || map.get(4) != Some(&1) {
                 tracing::error!(component = "tsdb", file = %path.display(), "Loading on-disk chunks failed: invalid header");
-                loaded.damaged += 1;
+                damaged += 1;
                 broken = true;
                 drop(map);
                 disk.remove_file(&path)?;
@@ -110,14 +102,13 @@ impl Mapper {
             let mut max_t = i64::MIN;
             let good = scan(number, &map, |chunk| {
                 max_t = max_t.max(chunk.max);
-                loaded.last = chunk.at;
                 found(chunk);
             });
             let map = if good < map.len() {
                 let zeros = map[good..].iter().all(|b| *b == 0);
                 if !zeros {
                     tracing::warn!(component = "tsdb", file = %path.display(), offset = good, "Damaged chunks in the head directory, the log is used instead");
-                    loaded.damaged += 1;
+                    damaged += 1;
                     broken = file.number != files.last().map_or(0, |f| f.number);
                 }
                 drop(map);
@@ -130,7 +121,7 @@ impl Mapper {
         }
         let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN };
         let mapper = Mapper { disk, dir, current: Mutex::new(current), finished: RwLock::new(finished) };
-        Ok((mapper, loaded))
+        Ok((mapper, damaged))
     }
 
     /// Adds a chunk and gives its address. It can be read at once and is flushed later; see
@@ -352,10 +343,10 @@ mod tests {
         let whole = disk.meta(&file).unwrap().len;
         disk.open_append(&file).unwrap().append(b"torn").unwrap();
         let mut seen = Vec::new();
-        let (mapper, loaded) =
+        let (mapper, damaged) =
             Mapper::open(disk.clone(), dir.path().to_owned(), |c| seen.push((c.at, c.series, c.late)))
                 .unwrap();
-        assert_eq!((seen.len(), seen[99], loaded.last), (100, (refs[99], 100, true), refs[99]));
+        assert_eq!((seen.len(), seen[99], damaged), (100, (refs[99], 100, true), 1));
         assert_eq!(disk.meta(&file).unwrap().len, whole);
         let next = mapper.write(7, 30, 40, false, b"abc");
         assert_eq!(next, 2 << 32 | 8);

@@ -286,15 +286,15 @@ impl HeadSeries {
     fn merged(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
         let mut rows = SampleBuf::default();
         self.in_order(taken, range, &mut rows)?;
-        for s in &taken.late {
-            rows.push_float(s.t, s.v);
-        }
         for chunk in &taken.late_mapped {
             let (encoding, data) = self.head().mapper.read(chunk.at)?;
             self.decode(encoding, &data, range, &mut rows)?;
         }
+        for s in &taken.late {
+            rows.push_float(s.t, s.v);
+        }
         let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-        // Stable: of two samples of one time the in-order one comes first and wins.
+        // Stable: of two samples of one time the one that came first wins, the in-order one before all.
         order.sort_by_key(|at| rows.times[*at as usize]);
         let mut histograms: HashMap<u32, _> = rows.histograms.into_iter().collect();
         let mut last = None;

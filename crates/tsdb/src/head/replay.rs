@@ -17,7 +17,7 @@ use crate::metadata::MetadataStore;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::wal::record::{self, RecordType};
-use crate::wal::{Damage, Scratch, Segment, SegmentReader, Tombstone, Wal, WalKind, segments};
+use crate::wal::{Damage, RecordBuf, Scratch, Segment, SegmentReader, Tombstone, Wal, WalKind, segments};
 use disk::Disk;
 use hashbrown::{HashMap, HashSet};
 use model::{METRIC_NAME, Metadata, Sample, TimeRange};
@@ -97,7 +97,12 @@ struct Replay<'a> {
     other: HashMap<u64, u32>,
     /// Chunks found on disk, in order of their series.
     found: Vec<Found>,
-    last_chunk: u64,
+    /// Ranges of the late chunks on disk, by address.
+    late_chunks: HashMap<u64, TimeRange>,
+    /// Number of the oldest file of chunks.
+    first_file: u64,
+    /// Series with markers of chunks that did not reach the disk.
+    unmarked: HashSet<u32>,
     unknown: Unknown,
     histograms: u64,
     damage: Vec<Damage>,
@@ -122,9 +127,9 @@ impl Head {
         let metrics = Arc::new(Metrics::new(registry));
         tracing::info!(component = "tsdb", "Replaying on-disk memory mappable chunks if any");
         let mut found: Vec<Found> = Vec::new();
-        let (mapper, loaded) =
+        let (mapper, damaged) =
             Mapper::open(disk.clone(), dir.join("chunks_head"), |chunk| found.push(chunk))?;
-        metrics.map_corruptions.add(loaded.damaged);
+        metrics.map_corruptions.add(damaged);
         tracing::info!(
             component = "tsdb",
             duration = ?begun.elapsed(),
@@ -166,20 +171,25 @@ impl Head {
         let running = head.options.running;
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
         found.sort_by_key(|chunk| chunk.series);
-        head.replay(found, loaded.last, status)?;
+        head.replay(found, status)?;
         head.metrics.replay_seconds.set(begun.elapsed().as_secs_f64());
         Ok(head)
     }
 
-    fn replay(&self, found: Vec<Found>, last_chunk: u64, status: &ReplayHandle) -> Result<(), OpenError> {
+    fn replay(&self, found: Vec<Found>, status: &ReplayHandle) -> Result<(), OpenError> {
         let begun = Instant::now();
         tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
+        let late = found.iter().filter(|c| c.late).map(|c| (c.at, TimeRange::new(c.min, c.max)));
+        let late_chunks = late.collect();
+        let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
         let mut replay = Replay {
             head: self,
             pages: self.table.pages(),
             other: HashMap::new(),
             found,
-            last_chunk,
+            late_chunks,
+            first_file,
+            unmarked: HashSet::new(),
             unknown: Unknown::default(),
             histograms: 0,
             damage: Vec::new(),
@@ -282,6 +292,10 @@ impl Replay<'_> {
         let mut ids: Vec<u32> = Vec::new();
         for (number, hash, key) in &rows.rows {
             let key = &rows.keys[key.clone()];
+            // Given out once, never again: the log may still speak of it.
+            if let Ok(number) = u32::try_from(*number) {
+                head.table.reserve(number);
+            }
             if let Some(known) = head.table.find(&self.pages, *hash) {
                 if u64::from(known) != *number {
                     self.other.insert(*number, known);
@@ -438,12 +452,18 @@ impl Replay<'_> {
     fn markers(&mut self, list: &[(SeriesRef, u64)]) {
         let mut walk = Walk::new(&self.pages);
         for (series, at) in list {
-            if *at > self.last_chunk {
-                // The chunk did not reach the disk.
+            // A chunk that is neither there nor older than all that is there did not reach the disk; what the
+            // log holds of it is all there is.
+            let chunk = self.late_chunks.get(at).copied();
+            if chunk.is_none() && *at >> 32 >= self.first_file {
+                self.unmarked.insert(self.own(*series));
                 continue;
             }
             match walk.go(self.own(*series)).filter(|(cells, slot)| cells.is_live(*slot)) {
-                Some((cells, slot)) => cells.late_mut(slot).open.clear(),
+                Some((cells, slot)) => {
+                    let open = &mut cells.late_mut(slot).open;
+                    open.retain(|s| chunk.is_some_and(|range: TimeRange| !range.contains(s.t)));
+                }
                 None => self.unknown.markers += 1,
             }
         }
@@ -499,6 +519,26 @@ impl Replay<'_> {
         }
     }
 
+    /// Logs late samples again whose chunks are lost: the next start, with other chunks on disk, may take the
+    /// markers of the lost ones for good.
+    fn log_unmarked(&self) -> Result<(), OpenError> {
+        if self.unmarked.is_empty() {
+            return Ok(());
+        }
+        let mut records = RecordBuf::new();
+        let mut record = records.samples();
+        let mut walk = Walk::new(&self.pages);
+        for series in &self.unmarked {
+            let late = walk.go(*series).and_then(|(cells, slot)| cells.late(slot));
+            for s in late.map_or(&[][..], |late| &late.open) {
+                record.push(SeriesRef(u64::from(*series)), s.t, s.v);
+            }
+        }
+        drop(record);
+        self.head.wbl()?.log(&records)?;
+        Ok(())
+    }
+
     /// Publishes times and figures, sets damaged places aside, and says what was not understood.
     fn finish(self, wal: &std::path::Path, wbl: &std::path::Path) -> Result<(), OpenError> {
         let head = self.head;
@@ -507,6 +547,7 @@ impl Replay<'_> {
         head.metrics.chunks.set(self.chunks as f64);
         head.metrics.chunks_created.add(self.chunks);
         head.mapper.flush();
+        self.log_unmarked()?;
         if !self.damage.is_empty() {
             head.metrics.wal_corruptions.add(self.damage.len() as u64);
             for dir in [wal, wbl] {

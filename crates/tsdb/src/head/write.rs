@@ -636,6 +636,11 @@ impl Writer for HeadWriter {
             metrics.chunks.add(sum.opened as f64);
         }
         if let Err(e) = self.log_markers(&sum) {
+            if !sum.overtaken.is_empty() {
+                // Late samples that no log would bring back; when they come again they are logged first.
+                outcome.clear();
+                return Err(e);
+            }
             // The samples are in the log already; only their place on disk is not.
             tracing::error!(component = "tsdb", err = %e, "Failed to log out of order samples into the WAL");
         }
