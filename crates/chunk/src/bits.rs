@@ -79,3 +79,185 @@ impl BitWriter {
         self.len = end;
     }
 }
+
+/// Reads bits one field after the other. Behind the end it reads zeros; [`BitReader::overrun`] tells.
+pub(crate) struct BitReader<'a> {
+    data: &'a [u8],
+    pos: usize,
+}
+
+/// A window of significant bits, as XORed floats use it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window {
+    leading: u32,
+    trailing: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        BitReader { data, pos: 0 }
+    }
+
+    pub(crate) fn overrun(&self) -> bool {
+        self.pos > self.data.len() * 8
+    }
+
+    /// `n` bits, at most 64; `n` may be 0.
+    #[inline]
+    pub(crate) fn take(&mut self, n: u32) -> u64 {
+        let word = load64(self.data, self.pos);
+        self.pos += n as usize;
+        if n == 0 { 0 } else { word >> (64 - n) }
+    }
+
+    pub(crate) fn float(&mut self) -> f64 {
+        f64::from_bits(self.take(64))
+    }
+
+    /// Number of ones before the next zero, at most `most`; the zero is consumed.
+    #[inline]
+    pub(crate) fn ones(&mut self, most: u32) -> u32 {
+        let ones = (!load57(self.data, self.pos)).leading_zeros().min(most);
+        self.pos += (ones + u32::from(ones < most)) as usize;
+        ones
+    }
+
+    /// Signed number of `n` bits whose lowest value stands for its positive twin (upstream's bit ranges).
+    #[inline]
+    fn ranged(&mut self, n: u32) -> i64 {
+        let bits = self.take(n);
+        if bits > 1 << (n - 1) { bits.wrapping_sub(1 << n) as i64 } else { bits as i64 }
+    }
+
+    /// Upstream's varbit integer: a prefix of ones tells the number of bits.
+    pub(crate) fn varbit_int(&mut self) -> i64 {
+        match VARBIT_BITS[self.ones(8) as usize] {
+            0 => 0,
+            64 => self.take(64) as i64,
+            n => self.ranged(n),
+        }
+    }
+
+    pub(crate) fn varbit_uint(&mut self) -> u64 {
+        let n = VARBIT_BITS[self.ones(8) as usize];
+        self.take(n)
+    }
+
+    /// A varint of bytes; `None` when over 64 bits.
+    pub(crate) fn uvarint(&mut self) -> Option<u64> {
+        let mut n = 0u64;
+        for i in 0..crate::varint::MAX_LEN {
+            let byte = self.take(8);
+            if i == crate::varint::MAX_LEN - 1 && byte > 1 {
+                return None;
+            }
+            n |= (byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    /// The significant bits of an open window.
+    pub(crate) fn in_window(&mut self, window: Window) -> u64 {
+        let width = 64 - window.leading - window.trailing;
+        self.take(width) << window.trailing
+    }
+
+    /// 5 bits of leading zeros, 6 bits of length; false when they contradict each other.
+    #[must_use]
+    pub(crate) fn open_window(&mut self, window: &mut Window) -> bool {
+        let leading = self.take(5) as u32;
+        let width = match self.take(6) as u32 {
+            0 => 64,
+            n => n,
+        };
+        if leading + width > 64 {
+            return false;
+        }
+        *window = Window { leading, trailing: 64 - leading - width };
+        true
+    }
+
+    /// A value change as in XOR chunks; false when malformed.
+    #[must_use]
+    pub(crate) fn xor(&mut self, value: &mut u64, window: &mut Window) -> bool {
+        match self.ones(2) {
+            0 => return true,
+            1 => {}
+            _ => {
+                if !self.open_window(window) {
+                    return false;
+                }
+            }
+        }
+        *value ^= self.in_window(*window);
+        true
+    }
+}
+
+/// Bits behind each prefix of a varbit.
+const VARBIT_BITS: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
+
+impl BitWriter {
+    pub(crate) fn varbit_int(&mut self, n: i64) {
+        let fits = |bits: u32| -((1i64 << (bits - 1)) - 1) <= n && n <= 1i64 << (bits - 1);
+        let class = match n {
+            0 => 0,
+            _ => (1..8).find(|class| fits(VARBIT_BITS[*class])).unwrap_or(8),
+        };
+        self.varbit(class, n as u64);
+    }
+
+    pub(crate) fn varbit_uint(&mut self, n: u64) {
+        let class = (0..8).find(|class| n >> VARBIT_BITS[*class] == 0).unwrap_or(8);
+        self.varbit(class, n);
+    }
+
+    fn varbit(&mut self, class: usize, n: u64) {
+        // A prefix of ones, closed by a zero unless it is the longest.
+        match class {
+            8 => self.put(0xff, 8),
+            _ => self.put((1 << (class + 1)) - 2, class as u32 + 1),
+        }
+        let bits = VARBIT_BITS[class];
+        let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+        self.put(n & mask, bits);
+    }
+
+    pub(crate) fn uvarint(&mut self, n: u64) {
+        let mut bytes = Vec::with_capacity(crate::varint::MAX_LEN);
+        crate::varint::put_u64(&mut bytes, n);
+        for byte in bytes {
+            self.put(u64::from(byte), 8);
+        }
+    }
+
+    /// A value change as in XOR chunks; `window` is `None` before the first was opened.
+    pub(crate) fn xor(&mut self, change: u64, window: &mut Option<(u32, u32)>) {
+        if change == 0 {
+            return self.put(0, 1);
+        }
+        let (leading, trailing) = (change.leading_zeros().min(31), change.trailing_zeros());
+        match *window {
+            Some((l, t)) if leading >= l && trailing >= t => {
+                self.put(0b10, 2);
+                self.put(change >> t, 64 - l - t);
+            }
+            _ => {
+                self.put(0b11, 2);
+                self.open_window(change, leading, trailing);
+                *window = Some((leading, trailing));
+            }
+        }
+    }
+
+    /// Describes a window and writes the bits inside.
+    pub(crate) fn open_window(&mut self, change: u64, leading: u32, trailing: u32) {
+        let width = 64 - leading - trailing;
+        self.put(u64::from(leading), 5);
+        self.put(u64::from(width) & 63, 6);
+        self.put(change >> trailing, width);
+    }
+}

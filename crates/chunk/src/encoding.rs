@@ -52,6 +52,8 @@ pub enum ChunkError {
     Truncated,
     #[error("chunk data is malformed: {0}")]
     Malformed(&'static str),
+    #[error("unknown histogram schema {0}")]
+    UnknownSchema(i32),
     #[error("unknown chunk encoding {0}")]
     UnknownEncoding(u8),
     #[error("chunk encoding {} is not supported by this version", .0.as_str())]
@@ -66,11 +68,39 @@ pub struct Columns<'a> {
     pub histograms: &'a mut Vec<(u32, Arc<FloatHistogram>)>,
 }
 
+impl Columns<'_> {
+    pub(crate) fn push_histogram(&mut self, t: i64, h: Arc<FloatHistogram>) {
+        self.histograms.push((self.times.len() as u32, h));
+        self.times.push(t);
+        self.floats.push(0.0);
+    }
+
+    /// Shortens the columns to what they were when `f` fails.
+    pub(crate) fn all_or_nothing(
+        &mut self,
+        f: impl FnOnce(&mut Self) -> Result<(), ChunkError>,
+    ) -> Result<(), ChunkError> {
+        let before = (self.times.len(), self.floats.len(), self.histograms.len());
+        let done = f(self);
+        if done.is_err() {
+            self.times.truncate(before.0);
+            self.floats.truncate(before.1);
+            self.histograms.truncate(before.2);
+        }
+        done
+    }
+}
+
 /// Appends all samples of a chunk. On `Err` the columns are as long as they were.
 pub fn decode(encoding: u8, data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
     match Encoding::from_number(encoding) {
         Some(Encoding::Xor) => crate::xor::decode(data, into.times, into.floats),
-        Some(other) => Err(ChunkError::Unsupported(other)),
+        Some(Encoding::Histogram) => crate::histogram::decode_integers(data, into),
+        Some(Encoding::FloatHistogram) => crate::histogram::decode_floats(data, into),
+        Some(Encoding::Xor2) => crate::xor2::decode(data, into.times, into.floats),
+        Some(other @ (Encoding::HistogramSt | Encoding::FloatHistogramSt)) => {
+            Err(ChunkError::Unsupported(other))
+        }
         None => Err(ChunkError::UnknownEncoding(encoding)),
     }
 }

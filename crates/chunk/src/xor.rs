@@ -459,4 +459,4 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 #[path = "xor_tests.rs"]
-mod tests;
+pub(crate) mod tests;

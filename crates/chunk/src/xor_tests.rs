@@ -121,7 +121,7 @@ proptest! {
 }
 
 /// The samples from which Prometheus 3.14 made the four chunks of `testdata/xor.hex`.
-fn golden(kind: u64) -> Vec<(i64, f64)> {
+pub(crate) fn golden(kind: u64) -> Vec<(i64, f64)> {
     let mut t = 1_700_000_000_000i64;
     let mut seed = kind + 1;
     let mut samples = Vec::new();
@@ -158,9 +158,7 @@ fn golden(kind: u64) -> Vec<(i64, f64)> {
 #[test]
 fn bytes_are_those_of_prometheus() {
     for (kind, line) in include_str!("../testdata/xor.hex").lines().enumerate() {
-        let want: Vec<u8> = (0..line.len() / 2)
-            .map(|i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).expect("hex"))
-            .collect();
+        let want = crate::unhex(line);
         let samples = golden(kind as u64);
         assert_eq!(encode(&samples), want, "chunk {kind}");
         let bits: Vec<_> = samples.iter().map(|(t, v)| (*t, v.to_bits())).collect();
