@@ -8,7 +8,7 @@ use ingest::scrape::config::{Globals, ScrapeConfig};
 use model::labels::quote;
 use model::relabel::NameValidation;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use yaml::{Node, Problem};
 
 /// How to load.
@@ -220,11 +220,11 @@ impl Loading<'_> {
 }
 
 fn scrape_file(
-    file: &PathBuf,
+    file: &Path,
     globals: &Globals,
     names: &mut BTreeMap<String, String>,
 ) -> Result<Vec<ScrapeConfig>, ConfigError> {
-    let wrong = |error| ConfigError::Yaml { file: file.clone(), error };
+    let wrong = |error| ConfigError::Yaml { file: file.to_owned(), error };
     let node = yaml::parse(&files::read(file)?).map_err(wrong)?;
     let read: Option<ScrapeConfigFile> = yaml::from_node(&node).map_err(wrong)?;
     let mut jobs = read.unwrap_or_default().scrape_configs;

@@ -102,7 +102,7 @@ impl Supervisor {
 enum Section {
     Static(Vec<StaticConfig>),
     File(FileSdConfig),
-    Http(HttpSdConfig),
+    Http(Box<HttpSdConfig>),
 }
 
 impl Section {
@@ -120,7 +120,7 @@ impl Section {
             sections.push(Section::Static(configs.static_configs));
         }
         sections.extend(configs.file_sd_configs.into_iter().map(Section::File));
-        sections.extend(configs.http_sd_configs.into_iter().map(Section::Http));
+        sections.extend(configs.http_sd_configs.into_iter().map(|c| Section::Http(Box::new(c))));
         sections
     }
 }
@@ -282,7 +282,7 @@ impl State {
             Section::Http(config) => {
                 let job = jobs.first().cloned().unwrap_or_default();
                 let client = self.options.client.clone();
-                match HttpProvider::new(config.clone(), job, Arc::clone(&self.metrics), client) {
+                match HttpProvider::new((**config).clone(), job, Arc::clone(&self.metrics), client) {
                     Ok(provider) => Some(tokio::spawn(provider.run(send, stop.clone()))),
                     Err(error) => return Err(("http", jobs, error.to_string())),
                 }

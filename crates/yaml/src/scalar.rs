@@ -97,7 +97,7 @@ pub(crate) fn tag(text: &str, plain: bool) -> &'static str {
 pub(crate) fn binary(encoded: &str) -> Result<String, &'static str> {
     const INVALID: &str = "!!binary value contains invalid base64 data";
     let digits: Vec<u8> = encoded.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    if digits.len() % 4 != 0 {
+    if !digits.len().is_multiple_of(4) {
         return Err(INVALID);
     }
     let padding = digits.iter().rev().take_while(|b| **b == b'=').count();

@@ -122,9 +122,7 @@ fn write_text(out: &mut String, text: &str, depth: usize) {
                 out.push_str(line);
             }
         }
-    } else if scalar::resolve(text) != Value::Text || base60(text) {
-        double_quoted(out, text);
-    } else if text.chars().any(needs_escape) {
+    } else if scalar::resolve(text) != Value::Text || base60(text) || text.chars().any(needs_escape) {
         double_quoted(out, text);
     } else if plain_safe(text) {
         out.push_str(text);
