@@ -93,7 +93,7 @@ pub fn format_duration(ms: i64) -> String {
         ("s", 1000, false),
         ("ms", 1, false),
     ] {
-        if exact && rest % scale != 0 {
+        if exact && !rest.is_multiple_of(scale) {
             continue;
         }
         if rest >= scale {

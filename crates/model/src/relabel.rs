@@ -171,7 +171,7 @@ fn flow<S: Serializer>(labels: &Option<Vec<String>>, s: S) -> Result<S::Ok, S::E
 /// An expression that compiles.
 fn regex_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(d)?;
-    Regexp::anchored(&text).map_err(de::Error::custom)?;
+    Regexp::wrapped(&text).map_err(de::Error::custom)?;
     Ok(Some(text))
 }
 
@@ -238,7 +238,7 @@ impl RelabelConfig {
     /// Checks and compiles the rule.
     pub fn compile(&self, scheme: NameValidation) -> Result<Rule, RelabelError> {
         self.validate(scheme)?;
-        let regex = Regexp::anchored(self.expression()).map_err(|e| RelabelError(e.to_string()))?;
+        let regex = Regexp::wrapped(self.expression()).map_err(|e| RelabelError(e.to_string()))?;
         Ok(Rule {
             source_labels: self.source_labels.clone().unwrap_or_default(),
             separator: self.separator.clone(),

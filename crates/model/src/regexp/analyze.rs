@@ -1,0 +1,227 @@
+//! What can be said of an expression without running it: the values it matches when they are few, literal
+//! ends of all matching values, and shapes that plain text search decides.
+
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+
+/// More values than this are no set.
+const MAX_SET: usize = 256;
+/// Bytes all values of a set may have together.
+const MAX_SET_BYTES: usize = 64 << 10;
+/// Alternatives tried one by one before the automaton is the better choice.
+const MAX_SHAPES: usize = 64;
+
+/// Literals with anything (or nothing) between them: `prefix.*middle.*suffix`. `open` is false for a plain
+/// literal, which then is the prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) prefix: String,
+    pub(super) middle: Vec<String>,
+    pub(super) suffix: String,
+    pub(super) open: bool,
+}
+
+impl Shape {
+    pub(super) fn matches(&self, value: &str) -> bool {
+        if !self.open {
+            return value == self.prefix;
+        }
+        let Some(rest) = value.strip_prefix(self.prefix.as_str()) else { return false };
+        let Some(mut rest) = rest.strip_suffix(self.suffix.as_str()) else { return false };
+        for piece in &self.middle {
+            match memchr::memmem::find(rest.as_bytes(), piece.as_bytes()) {
+                Some(at) => rest = &rest[at + piece.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// How matching is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// `.*`
+    All,
+    /// `.+`
+    NotEmpty,
+    /// Exactly these values, sorted.
+    Set(Vec<String>),
+    /// One of these.
+    Shapes(Vec<Shape>),
+    /// Only the automaton knows; matching values begin and end like this.
+    Automaton { prefix: String, suffix: String },
+}
+
+pub(super) fn plan(hir: &Hir) -> Plan {
+    let parts = trimmed(hir);
+    if let Some(mut set) = set_of_alternatives(&parts) {
+        set.sort_unstable();
+        set.dedup();
+        return Plan::Set(set);
+    }
+    if let [part] = parts.as_slice()
+        && let Some(plan) = any(part)
+    {
+        return plan;
+    }
+    let alternatives = alternatives(&parts);
+    if alternatives.len() <= MAX_SHAPES
+        && let Some(shapes) = alternatives.iter().map(|parts| shape(parts)).collect::<Option<Vec<_>>>()
+    {
+        return Plan::Shapes(shapes);
+    }
+    let prefix: Vec<u8> = parts.iter().map_while(|h| literal(h)).flatten().copied().collect();
+    let last: Vec<_> = parts.iter().rev().map_while(|h| literal(h)).collect();
+    let suffix: Vec<u8> = last.into_iter().rev().flatten().copied().collect();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_default();
+    Plan::Automaton { prefix: text(prefix), suffix: text(suffix) }
+}
+
+/// The parts of an expression, without anchors at its ends: all of the value must match anyway.
+fn trimmed(hir: &Hir) -> Vec<&Hir> {
+    let mut parts = concat(hir);
+    while let Some(HirKind::Look(Look::End | Look::EndLF)) = parts.last().map(|h| h.kind()) {
+        parts.pop();
+    }
+    let anchors = parts.iter().take_while(|h| matches!(h.kind(), HirKind::Look(Look::Start | Look::StartLF)));
+    let anchors = anchors.count();
+    parts.split_off(anchors)
+}
+
+/// The alternatives at the top, each trimmed; one if there is no choice.
+fn alternatives<'h>(parts: &[&'h Hir]) -> Vec<Vec<&'h Hir>> {
+    match parts {
+        [part] => match part.kind() {
+            HirKind::Alternation(subs) => subs.iter().map(trimmed).collect(),
+            _ => vec![parts.to_vec()],
+        },
+        _ => vec![parts.to_vec()],
+    }
+}
+
+fn set_of_alternatives(parts: &[&Hir]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for parts in alternatives(parts) {
+        all.extend(product(parts)?);
+        if !fits(&all) {
+            return None;
+        }
+    }
+    Some(all)
+}
+
+/// Without capture groups around it.
+fn strip(hir: &Hir) -> &Hir {
+    match hir.kind() {
+        HirKind::Capture(group) => strip(&group.sub),
+        _ => hir,
+    }
+}
+
+fn literal(hir: &Hir) -> Option<&[u8]> {
+    match strip(hir).kind() {
+        HirKind::Literal(literal) => Some(&literal.0),
+        _ => None,
+    }
+}
+
+/// The parts of a concatenation, nested ones flattened.
+fn concat(hir: &Hir) -> Vec<&Hir> {
+    match strip(hir).kind() {
+        HirKind::Concat(subs) => subs.iter().flat_map(concat).collect(),
+        _ => vec![strip(hir)],
+    }
+}
+
+/// `.*` or `.+` on its own, with a dot that matches everything.
+fn any(hir: &Hir) -> Option<Plan> {
+    let HirKind::Repetition(repetition) = strip(hir).kind() else { return None };
+    let HirKind::Class(Class::Unicode(class)) = strip(&repetition.sub).kind() else { return None };
+    let everything = matches!(class.ranges(), [r] if r.start() == '\0' && r.end() == char::MAX);
+    match (everything, repetition.min, repetition.max) {
+        (true, 0, None) => Some(Plan::All),
+        (true, 1, None) => Some(Plan::NotEmpty),
+        _ => None,
+    }
+}
+
+fn shape(parts: &[&Hir]) -> Option<Shape> {
+    let mut shape = Shape::default();
+    let mut last = String::new();
+    for part in parts {
+        if let Some(bytes) = literal(part) {
+            last.push_str(std::str::from_utf8(bytes).ok()?);
+            continue;
+        }
+        if any(part) != Some(Plan::All) {
+            return None;
+        }
+        let piece = std::mem::take(&mut last);
+        if !shape.open {
+            shape.prefix = piece;
+            shape.open = true;
+        } else if !piece.is_empty() {
+            shape.middle.push(piece);
+        }
+    }
+    if shape.open {
+        shape.suffix = last;
+    } else {
+        shape.prefix = last;
+    }
+    Some(shape)
+}
+
+fn fits(set: &[String]) -> bool {
+    set.len() <= MAX_SET && set.iter().map(String::len).sum::<usize>() <= MAX_SET_BYTES
+}
+
+/// Every way to put values of the parts behind each other.
+fn product<'h>(parts: impl IntoIterator<Item = &'h Hir>) -> Option<Vec<String>> {
+    let mut all = vec![String::new()];
+    for part in parts {
+        let next = set(part)?;
+        if all.len().saturating_mul(next.len()) > MAX_SET {
+            return None;
+        }
+        all = all.iter().flat_map(|a| next.iter().map(move |b| format!("{a}{b}"))).collect();
+    }
+    Some(all)
+}
+
+/// All values an expression matches, when they are few.
+fn set(hir: &Hir) -> Option<Vec<String>> {
+    let set = match hir.kind() {
+        HirKind::Empty => vec![String::new()],
+        HirKind::Literal(literal) => vec![String::from_utf8(literal.0.to_vec()).ok()?],
+        HirKind::Class(Class::Unicode(class)) => {
+            let size: usize = class.ranges().iter().map(|r| r.end() as usize - r.start() as usize + 1).sum();
+            if size > MAX_SET {
+                return None;
+            }
+            class.ranges().iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect()
+        }
+        HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) => return None,
+        HirKind::Repetition(repetition) => {
+            if (repetition.min, repetition.max) != (0, Some(1)) {
+                return None;
+            }
+            let mut set = set(&repetition.sub)?;
+            set.push(String::new());
+            set
+        }
+        HirKind::Capture(group) => set(&group.sub)?,
+        HirKind::Concat(subs) => product(subs)?,
+        HirKind::Alternation(subs) => {
+            let mut all = Vec::new();
+            for sub in subs {
+                all.extend(set(sub)?);
+                if all.len() > MAX_SET {
+                    return None;
+                }
+            }
+            all
+        }
+    };
+    fits(&set).then_some(set)
+}
