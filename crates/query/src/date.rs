@@ -20,7 +20,7 @@ impl Civil {
     pub(crate) fn from_unix(seconds: i64) -> Self {
         let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
         // Days since 0000-03-01, in eras of 400 years.
-        let z = days + 719_468;
+        let z = days.saturating_add(719_468);
         let (era, doe) = (z.div_euclid(146_097), z.rem_euclid(146_097));
         let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
         let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);

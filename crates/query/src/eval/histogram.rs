@@ -25,7 +25,8 @@ struct HistogramSeries {
 
 /// What is computed of each histogram.
 enum Ask<'a> {
-    Quantile(&'a [f64]),
+    /// The quantile, and those asked before of the same histograms.
+    Quantile(&'a [f64], &'a [Vec<f64>]),
     Fraction(&'a [f64], &'a [f64]),
 }
 
@@ -43,7 +44,7 @@ impl Eval<'_> {
         let list = self.histograms(&c.args[1], grid)?;
         let mut collector = Collector::for_steps(grid, self.delayed());
         for h in &list {
-            let column = self.ask(h, &Ask::Quantile(&q), c.args[1].span, grid)?;
+            let column = self.ask(h, &Ask::Quantile(&q, &[]), c.args[1].span, grid)?;
             collector.add(self.answer(h, column))?;
         }
         self.drop_histograms(list);
@@ -67,9 +68,9 @@ impl Eval<'_> {
         }
         let list = self.histograms(&c.args[0], grid)?;
         let mut collector = Collector::for_steps(grid, self.delayed());
-        for q in &quantiles {
+        for (i, q) in quantiles.iter().enumerate() {
             for h in &list {
-                let column = self.ask(h, &Ask::Quantile(q), c.args[0].span, grid)?;
+                let column = self.ask(h, &Ask::Quantile(q, &quantiles[..i]), c.args[0].span, grid)?;
                 let plain = self.answer(h, Column::default()).labels;
                 // The quantile may change from step to step, and with it the label.
                 let mut from = 0;
@@ -216,9 +217,11 @@ impl Eval<'_> {
                 }
             }
             let v = match ask {
-                Ask::Quantile(q) => {
+                Ask::Quantile(q, before) => {
                     let (v, forced) = bucket_quantile(q[step], &mut buckets);
-                    if let Some(forced) = forced {
+                    // Said once, by the first quantile that looks at the buckets.
+                    let first = before.iter().all(|q| !(0.0..=1.0).contains(&q[step]));
+                    if let (Some(forced), true) = (forced, first) {
                         let metric = if self.delayed() { metric } else { "" };
                         self.notes.forced_monotonicity(span, metric, grid.time(step), forced);
                     }
@@ -240,7 +243,7 @@ impl Eval<'_> {
         metric: &str,
     ) -> f64 {
         match ask {
-            Ask::Quantile(q) => super::native::quantile(&mut self.notes, q[step], h, span, metric),
+            Ask::Quantile(q, _) => super::native::quantile(&mut self.notes, q[step], h, span, metric),
             Ask::Fraction(lower, upper) => {
                 super::native::fraction(&mut self.notes, lower[step], upper[step], h, span, metric)
             }

@@ -62,13 +62,9 @@ pub(super) fn date(name: &str) -> Option<fn(&Civil) -> f64> {
 
 /// A date function of seconds since the epoch.
 pub(super) fn date_of(f: fn(&Civil) -> f64, seconds: f64) -> f64 {
-    // What does not fit is what Go's conversion on amd64 gives.
-    let seconds = if seconds.is_nan() || !(-9.3e18..9.3e18).contains(&seconds) {
-        return f(&Civil::from_unix(-62_135_596_800));
-    } else {
-        seconds as i64
-    };
-    f(&Civil::from_unix(seconds))
+    // What does not fit becomes the least integer in Go, which its calendar takes for the end of time.
+    let fits = (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&seconds);
+    f(&Civil::from_unix(if fits { seconds as i64 } else { i64::MAX }))
 }
 
 impl Eval<'_> {

@@ -6,7 +6,7 @@ use super::{Eval, Grid, Out, RangeBuf, SAME_LABELS, Sink, drop_metadata};
 use crate::QueryError;
 use crate::budget::histogram_samples;
 use crate::column::Column;
-use crate::plan::{CallNode, Node};
+use crate::plan::{CallNode, Node, Op};
 use hashbrown::HashSet;
 use model::{Labels, METRIC_NAME};
 use promql::{Span, ValueType};
@@ -64,7 +64,11 @@ impl Eval<'_> {
         for arg in c.args.iter().filter(|a| a.ty == ValueType::Scalar) {
             scalars.push(self.scalar(arg, grid)?);
         }
-        let span = c.args[0].span;
+        // Upstream forgets where a subquery stood once it has evaluated it.
+        let span = match c.args[0].op {
+            Op::Subquery(_) => Span::default(),
+            _ => c.args[0].span,
+        };
         let starts =
             self.options.use_start_timestamps && matches!(name, "rate" | "irate" | "increase" | "resets");
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
