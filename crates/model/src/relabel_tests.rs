@@ -30,7 +30,11 @@ fn check(labels: &[(&str, &str)], config: RelabelConfig, want: Option<&[(&str, &
 fn replace_copies_joins_and_deletes() {
     check(&[("a", "x")], from(&["a"], "", "b", "$1"), Some(&[("a", "x"), ("b", "x")]));
     check(&[("a", "x")], from(&["a"], "(y)", "b", "$1"), Some(&[("a", "x")]));
-    check(&[("a", "x"), ("c", "z")], from(&["a", "c"], "(.);(.)", "a", "$2$1"), Some(&[("a", "zx"), ("c", "z")]));
+    check(
+        &[("a", "x"), ("c", "z")],
+        from(&["a", "c"], "(.);(.)", "a", "$2$1"),
+        Some(&[("a", "zx"), ("c", "z")]),
+    );
     check(&[("a", "x")], from(&["none"], "", "a", "$1"), Some(&[]));
     check(&[("a", "x")], from(&[], "", "b", "const"), Some(&[("a", "x"), ("b", "const")]));
     check(&[("a", "h:9100")], from(&["a"], r"([^:]+)(?::\d+)?", "a", "${1}:80"), Some(&[("a", "h:80")]));
@@ -39,7 +43,11 @@ fn replace_copies_joins_and_deletes() {
 
 #[test]
 fn replace_expands_the_target_too() {
-    check(&[("a", "foo-bar")], from(&["a"], "(.*)-(.*)", "l_$1", "$2"), Some(&[("a", "foo-bar"), ("l_foo", "bar")]));
+    check(
+        &[("a", "foo-bar")],
+        from(&["a"], "(.*)-(.*)", "l_$1", "$2"),
+        Some(&[("a", "foo-bar"), ("l_foo", "bar")]),
+    );
     // An empty target name after expansion changes nothing.
     check(&[("a", "x")], from(&["a"], "x()", "$1", "y"), Some(&[("a", "x")]));
 }
@@ -114,7 +122,11 @@ fn refused(config: RelabelConfig, scheme: NameValidation, want: &str) {
 #[test]
 fn refusals_have_upstreams_texts() {
     use NameValidation::{Legacy, Utf8};
-    refused(rule(Action::Replace), Utf8, "relabel configuration for replace action requires 'target_label' value");
+    refused(
+        rule(Action::Replace),
+        Utf8,
+        "relabel configuration for replace action requires 'target_label' value",
+    );
     refused(rule(Action::HashMod), Utf8, "relabel configuration for hashmod requires non-zero modulus");
     refused(from(&["a"], "", "a-b", "$1"), Legacy, "\"a-b\" is invalid 'target_label' for replace action");
     refused(from(&["a"], "", "${-}", "$1"), Legacy, "\"${-}\" is invalid 'target_label' for replace action");
