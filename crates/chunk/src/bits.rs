@@ -57,8 +57,9 @@ pub(crate) fn store(data: &mut [u8], pos: usize, value: u64, n: u32) {
 /// A growing buffer of bits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitWriter {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) len: usize,
+    /// Longer than what is written, so that a store rarely has to look.
+    bytes: Vec<u8>,
+    len: usize,
 }
 
 impl BitWriter {
@@ -68,15 +69,37 @@ impl BitWriter {
         BitWriter { bytes, len }
     }
 
-    /// The lowest `n` bits of `value`; `n` may be 0.
+    /// What is written.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.bytes[..self.len.div_ceil(8)]
+    }
+
+    pub(crate) fn into_data(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.len.div_ceil(8));
+        self.bytes
+    }
+
+    /// Overwrites the number of samples at the beginning.
+    pub(crate) fn set_count(&mut self, count: u16) {
+        self.bytes[..2].copy_from_slice(&count.to_be_bytes());
+    }
+
+    /// The lowest `n` bits of `value`, whose others are zero; `n` may be 0.
+    #[inline]
     pub(crate) fn put(&mut self, value: u64, n: u32) {
         if n == 0 {
             return;
         }
-        let end = self.len + n as usize;
-        self.bytes.resize(end.div_ceil(8), 0);
+        if self.bytes.len() < self.len / 8 + 16 {
+            self.grow();
+        }
         store(&mut self.bytes, self.len, value, n);
-        self.len = end;
+        self.len += n as usize;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.resize(self.bytes.len() * 2 + 64, 0);
     }
 }
 

@@ -377,7 +377,7 @@ impl FloatHistogramChunk {
     }
 
     pub fn data(&self) -> &[u8] {
-        &self.bits.bytes
+        self.bits.data()
     }
 
     /// Appends a sample. False, and nothing done, when it needs a chunk of its own: its layout differs, the
@@ -418,7 +418,7 @@ impl FloatHistogramChunk {
         }
         self.t = t;
         self.count += 1;
-        self.bits.bytes[..2].copy_from_slice(&self.count.to_be_bytes());
+        self.bits.set_count(self.count);
         true
     }
 }

@@ -46,7 +46,7 @@ impl Reencoder {
     /// Encodes samples (at most 65,535) as one XOR chunk with the best windows.
     pub fn encode(&mut self, times: &[i64], values: &[f64]) -> Vec<u8> {
         debug_assert!(times.len() == values.len() && times.len() <= usize::from(u16::MAX));
-        let mut out = Vec::with_capacity(xor::HEADER_BYTES + 16 + times.len() * 2);
+        let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&(times.len() as u16).to_be_bytes());
         let ([first_t, ..], [first_v, ..]) = (times, values) else { return out };
         varint::put_i64(&mut out, *first_t);
@@ -75,15 +75,20 @@ impl Reencoder {
             }
             let Some(&(leading, trailing)) = windows.next() else { break };
             let width = 64 - u32::from(leading) - u32::from(trailing);
-            if open == Some((leading, trailing)) {
-                bits.put(0b10, 2);
+            let (control, control_bits) = if open == Some((leading, trailing)) {
+                (0b10, 2)
             } else {
                 open = Some((leading, trailing));
-                bits.put(0b11 << 11 | u64::from(leading) << 6 | u64::from(width) & 63, 13);
+                (0b11 << 11 | u64::from(leading) << 6 | u64::from(width) & 63, 13)
+            };
+            if control_bits + width <= 64 {
+                bits.put(control << width | change >> trailing, control_bits + width);
+            } else {
+                bits.put(control, control_bits);
+                bits.put(change >> trailing, width);
             }
-            bits.put(change >> trailing, width);
         }
-        bits.bytes
+        bits.into_data()
     }
 
     /// Fills `windows` with the window of each change.
@@ -98,15 +103,27 @@ impl Reencoder {
         self.best.clear();
         self.best.push((0, 0));
         for end in 1..=self.changes.len() {
-            let (mut lead, mut trail) = (u8::MAX, u8::MAX);
+            let from = end.saturating_sub(LOOK_BACK);
+            let (mut lead, mut trail) = (u32::MAX, u32::MAX);
             let mut best = (u32::MAX, 0);
-            for start in (end.saturating_sub(LOOK_BACK)..end).rev() {
-                lead = lead.min(self.changes[start].0);
-                trail = trail.min(self.changes[start].1);
-                let width = 64 - u32::from(lead) - u32::from(trail);
-                let cost = self.best[start].0 + OPEN_BITS + (end - start) as u32 * (2 + width);
+            // Width of the run before it last grew, and how long it was then.
+            let (mut narrow, mut narrow_len, mut before) = (0, 0, 0);
+            let starts = self.changes[from..end].iter().zip(&self.best[from..end]).rev();
+            for (len, (change, cheapest)) in (1..).zip(starts) {
+                lead = lead.min(u32::from(change.0));
+                trail = trail.min(u32::from(change.1));
+                let width = 64 - lead - trail;
+                if width > before {
+                    (narrow, narrow_len) = (before, len - 1);
+                    before = width;
+                }
+                // Opening a window for the narrow end of the run is cheaper already, and stays so.
+                if narrow_len * (width - narrow) >= OPEN_BITS && narrow_len > 0 {
+                    break;
+                }
+                let cost = cheapest.0 + OPEN_BITS + len * (2 + width);
                 if cost < best.0 {
-                    best = (cost, start as u32);
+                    best = (cost, end as u32 - len);
                 }
             }
             self.best.push(best);

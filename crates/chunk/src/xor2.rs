@@ -132,7 +132,7 @@ impl Xor2Chunk {
     }
 
     pub fn data(&self) -> &[u8] {
-        &self.bits.bytes
+        self.bits.data()
     }
 
     /// At most 65,535 samples; the caller cuts long before.
@@ -155,7 +155,7 @@ impl Xor2Chunk {
             self.base = v.to_bits();
         }
         self.count += 1;
-        self.bits.bytes[..2].copy_from_slice(&self.count.to_be_bytes());
+        self.bits.set_count(self.count);
     }
 
     fn joint(&mut self, dod: i64, v: f64) {
