@@ -5,10 +5,11 @@
 
 mod compare;
 mod load;
+mod pin;
 mod script;
 
 use crate::MemStore;
-use query::{Engine, EngineOptions, QueryOpts, QueryResult, Value};
+use query::{Engine, EngineOptions, QueryOpts, QueryResult};
 use script::{Command, Eval, Kind};
 use std::time::Duration;
 
@@ -83,39 +84,55 @@ pub fn run_with(script: &str, engine: &Engine, skip: impl Fn(&str) -> Option<Str
 const AROUND: i64 = 60_000;
 
 fn evaluate(eval: &Eval, engine: &Engine, store: &MemStore) -> Result<(), String> {
-    let opts = QueryOpts::default();
     match eval.kind {
         Kind::Range { start, end, step } => {
+            let opts = QueryOpts::default();
             let result = engine.range(store, &eval.expr, start, end, step, &opts);
-            let Some(result) = judge(eval, result.map_err(|e| e.to_string()))? else { return Ok(()) };
+            let Some(result) = judge(eval, result.map_err(|e| e.to_string()), false)? else { return Ok(()) };
             compare::value(eval, &result.value)
         }
         Kind::Instant { at } => {
-            let result = engine.instant(store, &eval.expr, at, &opts);
-            let Some(result) = judge(eval, result.map_err(|e| e.to_string()))? else { return Ok(()) };
-            compare::value(eval, &result.value)?;
-            let context = ["range()", "step()", "start()", "end()"];
-            if eval.expected_range.is_some()
-                || eval.expected_string.is_some()
-                || context.iter().any(|f| eval.expr.contains(f))
-            {
-                return Ok(());
+            instant(eval, engine, store, &eval.expr, at)?;
+            // Pinned in time, the result must be the same at any other time.
+            let Some(pinned) = pin::pinned(&eval.expr, at) else { return Ok(()) };
+            for t in [-10 * at, at / 5, 10 * at + 1000] {
+                instant(eval, engine, store, &pinned, t).map_err(|e| format!("{pinned} at {t} ms: {e}"))?;
             }
-            let result = engine
-                .range(store, &eval.expr, at - AROUND, at + AROUND, AROUND, &opts)
-                .map_err(|e| format!("in range mode: {e}"))?;
-            if eval.ordered() {
-                return Ok(());
-            }
-            let scalar = matches!(result.value, Value::Matrix(_)) && eval.expects_scalar();
-            let middle = compare::at_time(&result.value, at, scalar)?;
-            compare::value(eval, &middle).map_err(|e| format!("in range mode: {e}"))
+            Ok(())
         }
     }
 }
 
+/// Evaluates at one time, and as the middle of a range.
+fn instant(eval: &Eval, engine: &Engine, store: &MemStore, expr: &str, at: i64) -> Result<(), String> {
+    let opts = QueryOpts::default();
+    let result = engine.instant(store, expr, at, &opts);
+    let pinned = expr != eval.expr;
+    let Some(result) = judge(eval, result.map_err(|e| e.to_string()), pinned)? else { return Ok(()) };
+    compare::value(eval, &result.value)?;
+    let context = ["range()", "step()", "start()", "end()"];
+    if eval.expected_range.is_some()
+        || eval.expected_string.is_some()
+        || context.iter().any(|f| expr.contains(f))
+    {
+        return Ok(());
+    }
+    let result = engine
+        .range(store, expr, at - AROUND, at + AROUND, AROUND, &opts)
+        .map_err(|e| format!("in range mode: {e}"))?;
+    if eval.ordered() {
+        return Ok(());
+    }
+    let middle = compare::at_time(&result.value, at, eval.expects_scalar())?;
+    compare::value(eval, &middle).map_err(|e| format!("in range mode: {e}"))
+}
+
 /// Judges failure and annotations. `None`: it failed as it should.
-fn judge(eval: &Eval, result: Result<QueryResult, String>) -> Result<Option<QueryResult>, String> {
+fn judge(
+    eval: &Eval,
+    result: Result<QueryResult, String>,
+    pinned: bool,
+) -> Result<Option<QueryResult>, String> {
     match (result, eval.fails()) {
         (Err(error), Some(expectations)) => match expectations.iter().find(|e| !e.matches(&error)) {
             Some(e) => Err(format!("wanted error {e:?}, got: {error}")),
@@ -124,8 +141,11 @@ fn judge(eval: &Eval, result: Result<QueryResult, String>) -> Result<Option<Quer
         (Err(error), None) => Err(error),
         (Ok(_), Some(_)) => Err("expected an error but got none".into()),
         (Ok(result), None) => {
-            eval.judge_annotations("warn", &result.warnings)?;
-            eval.judge_annotations("info", &result.infos)?;
+            // Places in a changed text are others.
+            if !pinned {
+                eval.judge_annotations("warn", &result.warnings)?;
+                eval.judge_annotations("info", &result.infos)?;
+            }
             Ok(Some(result))
         }
     }
