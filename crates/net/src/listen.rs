@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -250,6 +251,23 @@ where
                 return;
             }
         };
+        let mut stream = stream;
+        // A handshake begins with 0x16, a plain request with a letter.
+        let mut first = [0];
+        let peeked = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await;
+        if matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_alphabetic() {
+            let told = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+            let answer = async {
+                // Closing over unread bytes would reset the connection under the answer.
+                let mut request = [0; 4096];
+                stream.read(&mut request).await?;
+                stream.write_all(told).await?;
+                stream.shutdown().await
+            };
+            // The peer may already be gone.
+            let _ = tokio::time::timeout(HANDSHAKE, answer).await;
+            return;
+        }
         let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
         match tokio::time::timeout(HANDSHAKE, handshake).await {
             Ok(Ok(stream)) => {

@@ -1,6 +1,7 @@
 //! Tests of writing.
 
 use super::*;
+use proptest::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -52,6 +53,44 @@ fn layout_is_upstreams() {
   empty: []
 ";
     assert_eq!(text, want);
+}
+
+fn tree() -> impl Strategy<Value = serde_json::Value> {
+    let text = prop_oneof![
+        "[a-z:#\\-?*&!|>'\"%@`\\[\\]{},= \\n0-9.~é]{0,12}",
+        ".{0,8}",
+        Just("null".to_owned()),
+        Just("- a".to_owned()),
+        Just("0x1f".to_owned()),
+    ];
+    let leaf = prop_oneof![
+        text.prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<bool>().prop_map(serde_json::Value::from),
+        Just(serde_json::Value::Null),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("[a-z :-]{1,6}", inner, 0..4)
+                .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(value in tree()) {
+        let written = to_string(&value).expect("writes");
+        let back: Result<serde_json::Value, _> = crate::from_str(&written);
+        prop_assert_eq!(back, Ok(value), "{}", written);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,60}", mixed in "[-a: \\n\\[\\]{},&*!|>\"'#?%<]{0,40}") {
+        let _ = crate::parse(&text);
+        let _ = crate::from_str::<serde_json::Value>(&mixed);
+    }
 }
 
 #[track_caller]

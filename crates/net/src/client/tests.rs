@@ -242,6 +242,8 @@ async fn tls_is_checked_by_ca_and_name() {
     assert!(error.ends_with("x509: certificate signed by unknown authority"), "{error}");
     let old = client(&format!("tls_config: {{ca_file: {}, max_version: TLS12}}", ca.display()));
     assert_eq!(body(old.get(&url, SOON).await).await, "HTTP/2.0");
+    let plain = client("").get(&url.replace("https", "http"), SOON).await;
+    assert_eq!(body(plain).await, "Client sent an HTTP request to an HTTPS server.\n");
     let missing: HttpClientConfig = yaml::from_str("tls_config: {ca_file: /none/ca.pem}").expect("reads");
     let error = HttpClient::new(&missing, ClientOptions::default()).expect_err("no CA").to_string();
     assert!(error.starts_with("unable to read CA cert: unable to read file /none/ca.pem"), "{error}");
