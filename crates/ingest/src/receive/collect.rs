@@ -131,9 +131,7 @@ impl<'a, 's> Collector<'a, 's> {
                 Key::Arena(range) => scratch.bytes(range),
             };
             let (rows, why) = match late {
-                Late::Empty { exemplars } => {
-                    (exemplars + 1, "TimeSeries must contain at least one sample or histogram")
-                }
+                Late::Empty => (1, "TimeSeries must contain at least one sample or histogram"),
                 Late::Future { rows } => (rows, "out of bounds: timestamp is too far in the future"),
             };
             self.refused.add(|| format!("{why} for series {}", show(bytes)));
@@ -167,7 +165,7 @@ impl<'a, 's> Collector<'a, 's> {
             return;
         }
         self.refused.rows += match late {
-            Late::Empty { exemplars } => u64::from(exemplars) + 1,
+            Late::Empty => 1,
             Late::Future { rows } => u64::from(rows),
         };
     }
@@ -251,9 +249,9 @@ impl<'a> Sink<'a> for Collector<'a, '_> {
         }
         let future = std::mem::take(&mut self.future);
         if self.v2 {
-            if counts.samples + counts.histograms == 0 {
-                self.drop_rows(counts);
-                self.late(Late::Empty { exemplars: counts.exemplars }, key);
+            // Upstream refuses series with nothing but exemplars too, though its own sender writes them.
+            if counts == Counts::default() {
+                self.late(Late::Empty, key);
                 return;
             }
             self.metadata_of(metadata, counts.samples + counts.histograms);

@@ -7,6 +7,7 @@ use super::series::{Pairs, Sent, Symbols};
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{FloatHistogram, Labels, Metadata};
 use std::ops::Range;
+use storage::feed::FeedExemplar;
 use wire::proto::ProtoError;
 use wire::remote_write::{BadRow, Counts, Key, MessageType, Scratch, SeriesMetadata, Sink, v1, v2};
 
@@ -19,12 +20,14 @@ pub(super) enum Kind {
     Void,
 }
 
-/// A row: one series with one sample, histogram or exemplar.
+/// A row: one series with one sample, histogram or exemplar; in 2.0 a sample's exemplars stand with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
     /// Where its bytes end, counted from the first row.
     pub(super) end: u32,
     pub(super) kind: Kind,
+    /// Exemplars that the row carries besides.
+    pub(super) exemplars: u16,
     /// Milliseconds.
     pub(super) t: i64,
 }
@@ -42,13 +45,14 @@ impl Rows {
         self.samples + self.histograms + self.exemplars
     }
 
-    fn count(&mut self, kind: Kind) {
-        match kind {
+    fn count(&mut self, item: &Item) {
+        match item.kind {
             Kind::Sample => self.samples += 1,
             Kind::Histogram => self.histograms += 1,
             Kind::Exemplar => self.exemplars += 1,
-            Kind::Void => {}
+            Kind::Void => return,
         }
+        self.exemplars += u64::from(item.exemplars);
     }
 }
 
@@ -68,7 +72,7 @@ impl Batch {
 
     pub(super) fn rows(&self, range: Range<usize>) -> Rows {
         let mut rows = Rows::default();
-        self.items[range].iter().for_each(|item| rows.count(item.kind));
+        self.items[range].iter().for_each(|item| rows.count(item));
         rows
     }
 
@@ -82,7 +86,7 @@ impl Batch {
         let mut struck = Rows::default();
         for item in &mut self.items[range] {
             if item.t < oldest {
-                struck.count(item.kind);
+                struck.count(item);
                 item.kind = Kind::Void;
             }
         }
@@ -120,18 +124,20 @@ impl Batch {
         let mut rows = Transcode::default();
         v2::decode(&self.body, &mut scratch, &mut rows)?;
         let (mut body, mut items, mut unsendable) = (Vec::with_capacity(2 * self.body.len()), Vec::new(), 0);
-        for (mut item, (key, row)) in self.items.iter().copied().zip(rows.done) {
+        for (mut item, (key, told)) in self.items.iter().copied().zip(rows.done) {
             let key = scratch.bytes(&key);
-            match row {
-                Row::Sample(t, v) => v1::push_samples(&mut body, key, &[model::Sample { t, v }]),
-                Row::Histogram(_, h) if h.schema == CUSTOM_BUCKETS_SCHEMA => {
-                    unsendable += u64::from(item.kind != Kind::Void);
-                    item.kind = Kind::Void;
-                }
-                Row::Histogram(t, h) => v1::push_histogram(&mut body, key, t, &h),
-                Row::Exemplar(labels, t, v) => {
-                    let labels = scratch.bytes(&labels);
-                    v1::push_exemplar(&mut body, key, v1::ExemplarRow { labels, t, v });
+            for row in told {
+                match row {
+                    Row::Sample(t, v) => v1::push_samples(&mut body, key, &[model::Sample { t, v }]),
+                    Row::Histogram(_, h) if h.schema == CUSTOM_BUCKETS_SCHEMA => {
+                        unsendable += u64::from(item.kind != Kind::Void);
+                        item.kind = Kind::Void;
+                    }
+                    Row::Histogram(t, h) => v1::push_histogram(&mut body, key, t, &h),
+                    Row::Exemplar(labels, t, v) => {
+                        let labels = scratch.bytes(&labels);
+                        v1::push_exemplar(&mut body, key, v1::ExemplarRow { labels, t, v });
+                    }
                 }
             }
             item.end = body.len() as u32;
@@ -148,28 +154,28 @@ enum Row {
     Exemplar(Range<u32>, i64, f64),
 }
 
-/// Reads our own 2.0 messages back: one row per series, keys in the arena.
+/// Reads our own 2.0 messages back; keys lie in the arena.
 #[derive(Default)]
 struct Transcode {
-    open: Option<Row>,
-    done: Vec<(Range<u32>, Row)>,
+    open: Vec<Row>,
+    done: Vec<(Range<u32>, Vec<Row>)>,
 }
 
 impl<'a> Sink<'a> for Transcode {
     fn sample(&mut self, t: i64, v: f64, _: i64) {
-        self.open = Some(Row::Sample(t, v));
+        self.open.push(Row::Sample(t, v));
     }
     fn histogram(&mut self, t: i64, histogram: FloatHistogram, _: i64) {
-        self.open = Some(Row::Histogram(t, histogram));
+        self.open.push(Row::Histogram(t, histogram));
     }
     fn exemplar(&mut self, labels: Key<'a>, t: i64, v: f64) {
         if let Key::Arena(labels) = labels {
-            self.open = Some(Row::Exemplar(labels, t, v));
+            self.open.push(Row::Exemplar(labels, t, v));
         }
     }
     fn series(&mut self, key: Key<'a>, _: Counts, _: Option<SeriesMetadata<'a>>) {
-        if let (Key::Arena(key), Some(row)) = (key, self.open.take()) {
-            self.done.push((key, row));
+        if let Key::Arena(key) = key {
+            self.done.push((key, std::mem::take(&mut self.open)));
         }
     }
     fn bad_series(&mut self, _: Counts, _: BadRow) {}
@@ -234,12 +240,22 @@ impl Open {
         }
     }
 
-    pub(super) fn push(&mut self, pairs: &Pairs, series: &Sent, metadata: &Metadata, t: i64, row: Told<'_>) {
-        let end = match self.message {
-            MessageType::V1 => self.push_v1(pairs, series, t, row),
-            MessageType::V2 => self.push_v2(pairs, series, metadata, t, row),
+    /// Adds a row; `with`: exemplars that stand with it, in 2.0 only.
+    pub(super) fn push(
+        &mut self,
+        pairs: &Pairs,
+        series: &Sent,
+        metadata: &Metadata,
+        t: i64,
+        row: Told<'_>,
+        with: &[&FeedExemplar],
+    ) {
+        let with = with.get(..usize::from(u16::MAX)).unwrap_or(with);
+        let (end, exemplars) = match self.message {
+            MessageType::V1 => (self.push_v1(pairs, series, t, row), 0),
+            MessageType::V2 => (self.push_v2(pairs, series, metadata, t, row, with), with.len() as u16),
         };
-        self.items.push(Item { end: end as u32, kind: row.kind(), t });
+        self.items.push(Item { end: end as u32, kind: row.kind(), exemplars, t });
     }
 
     fn push_v1(&mut self, pairs: &Pairs, series: &Sent, t: i64, row: Told<'_>) -> usize {
@@ -263,26 +279,38 @@ impl Open {
         self.body.len()
     }
 
-    fn push_v2(&mut self, pairs: &Pairs, series: &Sent, metadata: &Metadata, t: i64, row: Told<'_>) -> usize {
+    fn push_v2(
+        &mut self,
+        pairs: &Pairs,
+        series: &Sent,
+        metadata: &Metadata,
+        t: i64,
+        row: Told<'_>,
+        with: &[&FeedExemplar],
+    ) -> usize {
         self.refs.clear();
         for &id in &series.pairs {
             let (name, value) = self.symbols.pair(pairs, id);
             self.refs.extend([name, value]);
         }
         let metadata = v2::metadata_refs(metadata, |text| self.symbols.add(text.as_bytes()));
-        match row {
-            Told::Sample(v) => self.encoder.push(&self.refs, metadata, &[v2::Row::Sample { t, v }]),
-            Told::Histogram(histogram) => {
-                self.encoder.push(&self.refs, metadata, &[v2::Row::Histogram { t, histogram }]);
-            }
+        let first = match row {
+            Told::Sample(v) => v2::Row::Sample { t, v },
+            Told::Histogram(histogram) => v2::Row::Histogram { t, histogram },
             Told::Exemplar(v, labels) => {
-                let mut refs = Vec::with_capacity(8);
-                for (name, value) in labels {
-                    refs.extend([self.symbols.add(name.as_bytes()), self.symbols.add(value.as_bytes())]);
-                }
+                let refs = exemplar_refs(&mut self.symbols, labels);
                 self.encoder.push(&self.refs, metadata, &[v2::Row::Exemplar { t, v, refs: &refs }]);
+                return self.encoder.len();
             }
+        };
+        if with.is_empty() {
+            self.encoder.push(&self.refs, metadata, &[first]);
+            return self.encoder.len();
         }
+        let refs: Vec<Vec<u32>> = with.iter().map(|e| exemplar_refs(&mut self.symbols, &e.labels)).collect();
+        let mut rows = vec![first];
+        rows.extend(with.iter().zip(&refs).map(|(e, refs)| v2::Row::Exemplar { t: e.t, v: e.v, refs }));
+        self.encoder.push(&self.refs, metadata, &rows);
         self.encoder.len()
     }
 
@@ -307,6 +335,11 @@ impl Open {
     }
 }
 
+fn exemplar_refs(symbols: &mut Symbols, labels: &Labels) -> Vec<u32> {
+    let texts = labels.iter().flat_map(|(name, value)| [name, value]);
+    texts.map(|text| symbols.add(text.as_bytes())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::series::{Found, Table};
@@ -323,7 +356,11 @@ mod tests {
             let Found::Sent(sent) = table.find(SeriesRef(i)) else { panic!("dropped") };
             let exemplar = Labels::from_pairs([("trace_id", "1")]);
             let row = if i == 9 { Told::Exemplar(0.5, &exemplar) } else { Told::Sample(i as f64) };
-            open.push(&table.pairs, sent, &Metadata::default(), 1000 + i as i64, row);
+            let with =
+                FeedExemplar { series: SeriesRef(i), t: 1000 + i as i64, v: 0.1, labels: exemplar.clone() };
+            let with = [&with];
+            let with = if message == MessageType::V2 && i == 8 { &with[..] } else { &[] };
+            open.push(&table.pairs, sent, &Metadata::default(), 1000 + i as i64, row, with);
         }
         open.seal()
     }
@@ -364,12 +401,16 @@ mod tests {
             let mut batch = filled(message).to_v1().unwrap().0;
             let names: Vec<String> = read(&batch, 3..6).into_iter().map(|(n, _)| n).collect();
             assert_eq!(names, ["m3", "m4", "m5"]);
-            assert_eq!(batch.rows(0..10), Rows { samples: 9, histograms: 0, exemplars: 1 });
+            let more = u64::from(message == MessageType::V2);
+            assert_eq!(batch.rows(0..10), Rows { samples: 9, histograms: 0, exemplars: 1 + more });
             assert_eq!(batch.strike(0..10, 1002), Rows { samples: 2, histograms: 0, exemplars: 0 });
             assert_eq!(batch.strike(0..10, 1002).all(), 0);
             let whole = read(&batch, 0..10);
-            assert_eq!((whole.len(), whole[0].clone()), (8, ("m2".to_owned(), 1002)));
-            assert_eq!((whole[7].clone(), batch.newest(0..10)), (("m9".to_owned(), 1009), Some(1009)));
+            assert_eq!((whole.len() as u64, whole[0].clone()), (8 + more, ("m2".to_owned(), 1002)));
+            assert_eq!(
+                (whole[whole.len() - 1].clone(), batch.newest(0..10)),
+                (("m9".to_owned(), 1009), Some(1009))
+            );
         }
     }
 
@@ -381,7 +422,7 @@ mod tests {
         let mut open = Open::new(MessageType::V2);
         for schema in [3, CUSTOM_BUCKETS_SCHEMA] {
             let h = FloatHistogram { schema, ..FloatHistogram::default() };
-            open.push(&table.pairs, sent, &Metadata::default(), 5, Told::Histogram(&h));
+            open.push(&table.pairs, sent, &Metadata::default(), 5, Told::Histogram(&h), &[]);
         }
         let (batch, unsendable) = open.seal().to_v1().unwrap();
         assert_eq!((batch.rows(0..2).histograms, unsendable), (1, 1));

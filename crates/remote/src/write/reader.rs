@@ -6,13 +6,14 @@ use super::metrics::{self, DROPPED_SERIES, NHCB, TOO_OLD, UNKNOWN_SERIES, raise}
 use super::queue::{Live, MAX_WAITING_BYTES, Shared, Stop};
 use super::schedule::Lanes;
 use super::series::{Found, Table};
+use hashbrown::HashMap;
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use storage::SeriesRef;
-use storage::feed::{FeedBatch, FeedReader, Position};
+use storage::feed::{FeedBatch, FeedExemplar, FeedReader, Position};
 use wire::remote_write::MessageType;
 
 /// Longest wait for the log, so that a stop or a new concurrency is seen.
@@ -261,43 +262,62 @@ impl Reader {
     }
 
     fn take_rows(&mut self, batch: &FeedBatch) -> bool {
-        // A series' exemplars and histograms follow its samples of the same read, as upstream's watcher.
-        for sample in &batch.samples {
-            if !self.push(sample.series, sample.t, Told::Sample(sample.v)) {
-                return false;
+        // In 2.0 exemplars stand with a sample of their series: upstream's receiver takes them no other way.
+        let mut by_series: HashMap<u64, Vec<&FeedExemplar>> = HashMap::new();
+        let exemplars = if self.shared.fixed.send_exemplars { &batch.exemplars[..] } else { &[] };
+        // As open batches have it: the queue's message may change any time.
+        let v2 = self.groups.first().is_some_and(|g| g.open.message() == MessageType::V2);
+        if v2 {
+            for exemplar in exemplars {
+                by_series.entry(exemplar.series.0).or_default().push(exemplar);
             }
         }
-        if self.shared.fixed.send_exemplars {
-            for exemplar in &batch.exemplars {
-                if !self.push(exemplar.series, exemplar.t, Told::Exemplar(exemplar.v, &exemplar.labels)) {
-                    return false;
-                }
+        let mut with = |series: SeriesRef| {
+            if by_series.is_empty() { Vec::new() } else { by_series.remove(&series.0).unwrap_or_default() }
+        };
+        for sample in &batch.samples {
+            let with = with(sample.series);
+            if !self.push(sample.series, sample.t, Told::Sample(sample.v), &with) {
+                return false;
             }
         }
         if self.shared.fixed.send_histograms {
             for row in &batch.histograms {
-                if !self.push(row.series, row.t, Told::Histogram(&row.histogram)) {
+                let with = with(row.series);
+                if !self.push(row.series, row.t, Told::Histogram(&row.histogram), &with) {
                     return false;
                 }
+            }
+        }
+        for exemplar in exemplars {
+            if v2 && !by_series.contains_key(&exemplar.series.0) {
+                continue;
+            }
+            let row = Told::Exemplar(exemplar.v, &exemplar.labels);
+            if !self.push(exemplar.series, exemplar.t, row, &[]) {
+                return false;
             }
         }
         true
     }
 
-    fn push(&mut self, series: SeriesRef, t: i64, row: Told<'_>) -> bool {
-        self.read_rows += 1;
+    fn push(&mut self, series: SeriesRef, t: i64, row: Told<'_>, with: &[&FeedExemplar]) -> bool {
+        self.read_rows += 1 + with.len() as u64;
         if t < self.oldest {
             self.dropped(&row).add(TOO_OLD, 1);
+            self.shared.metrics.exemplars_dropped.add(TOO_OLD, with.len() as u64);
             return true;
         }
         let sent = match self.table.find(series) {
             Found::Sent(sent) => sent,
             Found::Dropped => {
                 self.dropped(&row).by_rule();
+                self.shared.metrics.exemplars_dropped.add(DROPPED_SERIES, with.len() as u64);
                 return true;
             }
             Found::Unknown => {
                 self.dropped(&row).add(UNKNOWN_SERIES, 1);
+                self.shared.metrics.exemplars_dropped.add(UNKNOWN_SERIES, with.len() as u64);
                 self.log_unknown(series);
                 return true;
             }
@@ -321,9 +341,10 @@ impl Reader {
             Told::Histogram(_) => self.pending.histograms += 1,
             Told::Exemplar(..) => self.pending.exemplars += 1,
         }
+        self.pending.exemplars += with.len() as u64;
         self.highest = self.highest.max(t);
         let metadata = &self.table.metadata[sent.metadata as usize];
-        group.open.push(&self.table.pairs, sent, metadata, t, row);
+        group.open.push(&self.table.pairs, sent, metadata, t, row, with);
         let queue = &self.live.queue;
         let most = usize::try_from(queue.max_samples_per_send).unwrap_or(1);
         // As upstream: exemplars may add a tenth.
@@ -350,7 +371,7 @@ impl Reader {
         if self.unknown_logged.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
             self.unknown_logged = Some(Instant::now());
             let name = &self.shared.fixed.name;
-            tracing::warn!(component = "remote", remote_name = %name, ref_id = series.0, reason = DROPPED_SERIES, "Dropped sample for series that was not explicitly dropped via relabelling");
+            tracing::warn!(component = "remote", remote_name = %name, r#ref = series.0, "Dropped sample for series that was not explicitly dropped via relabelling");
         }
     }
 
