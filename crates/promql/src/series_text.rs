@@ -3,9 +3,7 @@
 pub use crate::parse::parse_series;
 
 use crate::error::ParseError;
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span as Buckets};
 use model::{FloatHistogram, Labels};
-use std::collections::BTreeMap;
 
 /// More values than this are refused: repetitions must not eat the memory.
 pub const MAX_VALUES: usize = 5_000_000;
@@ -43,82 +41,10 @@ pub(crate) fn combine(
             step.schema, base.schema
         ));
     }
-    let custom = base.schema == CUSTOM_BUCKETS_SCHEMA;
-    if custom != (step.schema == CUSTOM_BUCKETS_SCHEMA) {
-        return Err(
-            "cannot apply this operation on histograms with a mix of exponential and custom bucket schemas"
-                .into(),
-        );
-    }
-    if custom && base.custom_values != step.custom_values {
-        return Err(
-            "histograms with different custom bounds cannot be combined in a series description".into()
-        );
-    }
-    if !custom && base.zero_threshold != step.zero_threshold {
-        return Err(
-            "histograms with different zero buckets cannot be combined in a series description".into()
-        );
-    }
-    let sign = if subtract { -1.0 } else { 1.0 };
-    // Exponential buckets of the step may be finer.
-    let shift = if custom { 0 } else { (step.schema - base.schema).clamp(0, 31) };
-    let merge = |a: (&[Buckets], &[f64]), b: (&[Buckets], &[f64])| {
-        let mut counts = BTreeMap::new();
-        each_bucket(a.0, a.1, |index, count| *counts.entry(index).or_insert(0.0) += count);
-        each_bucket(b.0, b.1, |index, count| {
-            let index = if shift == 0 { index } else { ((index - 1) >> shift) + 1 };
-            *counts.entry(index).or_insert(0.0) += sign * count;
-        });
-        pack(counts)
-    };
-    let (positive_spans, positive_buckets) =
-        merge((&base.positive_spans, &base.positive_buckets), (&step.positive_spans, &step.positive_buckets));
-    let (negative_spans, negative_buckets) =
-        merge((&base.negative_spans, &base.negative_buckets), (&step.negative_spans, &step.negative_buckets));
-    use CounterResetHint::{Gauge, Unknown};
-    let counter_reset_hint = match (base.counter_reset_hint, step.counter_reset_hint) {
-        (a, b) if a == b => a,
-        (Gauge, _) | (_, Gauge) => Gauge,
-        _ => Unknown,
-    };
-    Ok(FloatHistogram {
-        counter_reset_hint,
-        schema: base.schema,
-        zero_threshold: base.zero_threshold,
-        zero_count: base.zero_count + sign * step.zero_count,
-        count: base.count + sign * step.count,
-        sum: base.sum + sign * step.sum,
-        positive_spans,
-        negative_spans,
-        positive_buckets,
-        negative_buckets,
-        custom_values: base.custom_values.clone(),
-    })
-}
-
-fn each_bucket(spans: &[Buckets], counts: &[f64], mut each: impl FnMut(i64, f64)) {
-    let (mut index, mut counts) = (0i64, counts.iter());
-    for span in spans {
-        index += i64::from(span.offset);
-        for count in counts.by_ref().take(span.length as usize) {
-            each(index, *count);
-            index += 1;
-        }
-    }
-}
-
-fn pack(counts: BTreeMap<i64, f64>) -> (Vec<Buckets>, Vec<f64>) {
-    let mut spans: Vec<Buckets> = Vec::new();
-    let mut next = 0;
-    for index in counts.keys() {
-        match spans.last_mut() {
-            Some(last) if *index == next => last.length += 1,
-            _ => spans.push(Buckets { offset: (index - next) as i32, length: 1 }),
-        }
-        next = index + 1;
-    }
-    (spans, counts.into_values().collect())
+    let mut sum = base.clone();
+    let combined = if subtract { sum.sub(step) } else { sum.add(step) };
+    combined.map_err(|e| e.to_string())?;
+    Ok(sum)
 }
 
 /// A line `name{l="v"}@st 0s -1m+10sx3 _x2`: when the samples of the series on the next line started.

@@ -63,7 +63,7 @@ impl Parser<'_> {
         let Some(close) = close else { return self.grown(lhs_height).map(|()| lhs) };
         if close.kind == Kind::RightBracket {
             self.height = lhs_height;
-            return Ok(self.matrix(lhs, value_of(range), open, close));
+            return Ok(self.matrix(*lhs, value_of(range), open, close));
         }
         let step =
             self.recovering_with("subquery selector", "number, duration, step(), range(), or \"]\"", |p| {
@@ -86,9 +86,9 @@ impl Parser<'_> {
         })))
     }
 
-    fn matrix(&mut self, lhs: Box<Expr>, range: DurationValue, open: Token, close: Token) -> Box<Expr> {
+    fn matrix(&mut self, lhs: Expr, range: DurationValue, open: Token, close: Token) -> Box<Expr> {
         let span = open.span.to(close.span);
-        let selector = match *lhs {
+        let selector = match lhs {
             Expr::Vector(selector) => selector,
             other => {
                 self.complain(span, "ranges only allowed for vector selectors");

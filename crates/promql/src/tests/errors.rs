@@ -76,7 +76,7 @@ fn syntax() {
         ("a[5m:] anchored", "1:1: parse error: anchored modifier is not supported for subqueries"),
         ("foo(1)", "1:1: parse error: unknown function with name \"foo\""),
         ("abs(a,)", "1:6: parse error: trailing commas not allowed in function call args"),
-        ("0b1", "1:1: parse error: bad number or duration syntax: \"0b\""),
+        ("0b1", "1:1: parse error: bad number or duration syntax: \"0\""),
         (
             "1e999",
             "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e999\": value out of range",
