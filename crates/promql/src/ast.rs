@@ -300,6 +300,26 @@ pub enum AggregateOp {
 }
 
 impl AggregateOp {
+    pub const ALL: [AggregateOp; 14] = {
+        use AggregateOp::*;
+        [
+            Avg,
+            Bottomk,
+            Count,
+            CountValues,
+            Group,
+            LimitRatio,
+            Limitk,
+            Max,
+            Min,
+            Quantile,
+            Stddev,
+            Stdvar,
+            Sum,
+            Topk,
+        ]
+    };
+
     pub const fn as_str(self) -> &'static str {
         match self {
             AggregateOp::Avg => "avg",
@@ -361,6 +381,14 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    pub const ALL: [BinaryOp; 18] = {
+        use BinaryOp::*;
+        [
+            Add, Sub, Mul, Div, Mod, Pow, Atan2, Eql, Neq, Lss, Lte, Gtr, Gte, And, Or, Unless, TrimUpper,
+            TrimLower,
+        ]
+    };
+
     pub const fn as_str(self) -> &'static str {
         match self {
             BinaryOp::Add => "+",

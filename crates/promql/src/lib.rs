@@ -7,6 +7,7 @@
 pub mod ast;
 mod check;
 mod error;
+mod features;
 pub mod functions;
 mod json;
 mod lex;
@@ -26,6 +27,7 @@ pub use ast::{
     ValueType, VectorMatching, VectorSelector,
 };
 pub use error::{Complaint, ParseError};
+pub use features::{Feature, features};
 pub use functions::{FUNCTIONS, Function, function};
 pub use json::to_json;
 pub use parse::{parse, parse_metric, parse_metric_selector, parse_metric_selectors};

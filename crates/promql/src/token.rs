@@ -197,6 +197,11 @@ pub fn keywords() -> Vec<&'static str> {
     words
 }
 
+/// Keywords that are no operators, aggregations or functions of durations.
+pub(crate) fn plain_keywords() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().filter(|(_, kind)| matches!(kind, Kind::Word(w) if !w.is_preprocessor())).map(|k| k.0)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
