@@ -50,6 +50,7 @@ use crate::options::Options;
 use crate::wal::{Wal, WalError, WalKind, WalOptions};
 use disk::Disk;
 use entry::CutRule;
+use hashbrown::HashMap;
 use mapper::Mapper;
 use model::Labels;
 use parking_lot::{Mutex, RwLock};
@@ -91,6 +92,8 @@ pub(crate) struct Head {
     /// Nothing older is accepted in order: it stands in blocks.
     min_valid: AtomicI64,
     tombstones: RwLock<Tombstones>,
+    /// References whose records the log still needs.
+    retired: Mutex<HashMap<u32, truncate::Retired>>,
     pub(crate) exemplars: Exemplars,
     pub(crate) metadata: MetadataStore,
     pub(crate) metrics: Arc<Metrics>,

@@ -9,6 +9,7 @@ use super::page::{Mapped, Walk, split};
 use super::postings::Index;
 use super::table::{Pages, SeriesTable};
 use super::tombstone::Tombstones;
+use super::truncate::Retired;
 use super::write::write_late;
 use super::{Head, read, wal_options};
 use crate::OpenError;
@@ -94,11 +95,12 @@ struct Replay<'a> {
     head: &'a Head,
     pages: Pages,
     /// References under which a series was known before, when it was created more than once.
-    other: HashMap<u64, u32>,
+    /// The time is that of the newest sample under it.
+    other: HashMap<u64, (u32, i64)>,
     /// Chunks found on disk, in order of their series.
     found: Vec<Found>,
-    /// Ranges of the late chunks on disk, by address.
-    late_chunks: HashMap<u64, TimeRange>,
+    /// Addresses of the late chunks on disk.
+    late_chunks: HashSet<u64>,
     /// Number of the oldest file of chunks.
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
@@ -162,6 +164,7 @@ impl Head {
             late_max: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(min_valid),
             tombstones: RwLock::new(Tombstones::default()),
+            retired: Mutex::new(HashMap::new()),
             exemplars: Exemplars::default(),
             metadata: MetadataStore::default(),
             metrics,
@@ -179,8 +182,7 @@ impl Head {
     fn replay(&self, found: Vec<Found>, status: &ReplayHandle) -> Result<(), OpenError> {
         let begun = Instant::now();
         tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
-        let late = found.iter().filter(|c| c.late).map(|c| (c.at, TimeRange::new(c.min, c.max)));
-        let late_chunks = late.collect();
+        let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
         let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
         let mut replay = Replay {
             head: self,
@@ -280,7 +282,7 @@ impl Replay<'_> {
     /// Our reference for one of the log.
     fn own(&self, series: SeriesRef) -> u32 {
         if let Some(other) = (!self.other.is_empty()).then(|| self.other.get(&series.0)).flatten() {
-            return *other;
+            return other.0;
         }
         u32::try_from(series.0).unwrap_or(0)
     }
@@ -298,7 +300,7 @@ impl Replay<'_> {
             }
             if let Some(known) = head.table.find(&self.pages, *hash) {
                 if u64::from(known) != *number {
-                    self.other.insert(*number, known);
+                    self.other.entry(*number).or_insert((known, i64::MIN)).0 = known;
                 }
                 self.attach(*number, known);
                 continue;
@@ -312,7 +314,7 @@ impl Replay<'_> {
                 }
                 None => {
                     let Some(series) = head.table.allocate() else { continue };
-                    self.other.insert(*number, series);
+                    self.other.insert(*number, (series, i64::MIN));
                     series
                 }
             };
@@ -399,7 +401,14 @@ impl Replay<'_> {
             if s.t < min_valid {
                 continue;
             }
-            let series = self.own(s.series);
+            let mut series = s.series.0 as u32;
+            if !self.other.is_empty() || s.series.0 > u64::from(u32::MAX) {
+                series = u32::try_from(s.series.0).unwrap_or(0);
+                if let Some(other) = self.other.get_mut(&s.series.0) {
+                    other.1 = other.1.max(s.t);
+                    series = other.0;
+                }
+            }
             let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
             let Some((cells, slot)) = live else {
                 self.unknown.samples += 1;
@@ -427,6 +436,10 @@ impl Replay<'_> {
         let mut walk = Walk::new(&self.pages);
         for s in &samples {
             let series = self.own(s.series);
+            if let Some(other) = self.other.get_mut(&s.series.0) {
+                // The log of late samples knows no checkpoints.
+                other.1 = i64::MAX;
+            }
             let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
             let Some((cells, slot)) = live else {
                 self.unknown.late_samples += 1;
@@ -454,19 +467,30 @@ impl Replay<'_> {
         for (series, at) in list {
             // A chunk that is neither there nor older than all that is there did not reach the disk; what the
             // log holds of it is all there is.
-            let chunk = self.late_chunks.get(at).copied();
+            let chunk = self.late_chunks.contains(at).then(|| self.times_of(*at)).flatten();
             if chunk.is_none() && *at >> 32 >= self.first_file {
                 self.unmarked.insert(self.own(*series));
                 continue;
             }
             match walk.go(self.own(*series)).filter(|(cells, slot)| cells.is_live(*slot)) {
                 Some((cells, slot)) => {
+                    // Exactly what the chunk has: what was logged again behind the marker may be torn.
                     let open = &mut cells.late_mut(slot).open;
-                    open.retain(|s| chunk.is_some_and(|range: TimeRange| !range.contains(s.t)));
+                    open.retain(|s| chunk.as_ref().is_some_and(|times| times.binary_search(&s.t).is_err()));
                 }
                 None => self.unknown.markers += 1,
             }
         }
+    }
+
+    /// Times of a chunk on disk.
+    fn times_of(&self, at: u64) -> Option<Vec<i64>> {
+        let (encoding, data) = self.head.mapper.read(at).ok()?;
+        let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+        let mut columns =
+            chunk::Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
+        chunk::decode(encoding, &data, &mut columns).ok()?;
+        Some(times)
     }
 
     fn tombstones(&mut self, list: &[Tombstone]) {
@@ -546,6 +570,11 @@ impl Replay<'_> {
         head.saw_late(self.late_min, self.late_max);
         head.metrics.chunks.set(self.chunks as f64);
         head.metrics.chunks_created.add(self.chunks);
+        let segment = head.wal.first_own_segment();
+        let doubles = self.other.iter().filter_map(|(number, (_, newest))| {
+            Some((u32::try_from(*number).ok()?, Retired { segment, newest: *newest }))
+        });
+        head.retired.lock().extend(doubles);
         head.mapper.flush();
         self.log_unmarked()?;
         if !self.damage.is_empty() {

@@ -11,6 +11,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use storage::{Series, StorageError};
 
+/// A reference that is no longer given out while the log still speaks of it: of a collected series, or a
+/// second one of a series. Its series record must stay as long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retired {
+    /// No segment after this one has samples of it.
+    pub(crate) segment: u32,
+    /// Time of its newest sample that a checkpoint may keep.
+    pub(crate) newest: i64,
+}
+
+impl Retired {
+    fn is_needed(self, to: u32, mint: i64) -> bool {
+        self.segment > to || self.newest >= mint
+    }
+}
+
 impl Head {
     /// Series with samples within a range, sorted by labels, for writing a block. Read them with
     /// [`Series::chunks`] or [`Series::read`].
@@ -60,6 +76,8 @@ impl Head {
             }
         }
         self.index.write().remove(&gone);
+        let segment = self.wal.end().segment;
+        self.retired.lock().extend(gone.iter().map(|series| (series, Retired { segment, newest: i64::MIN })));
         {
             let mut tombstones = self.tombstones.write();
             tombstones.truncate(mint);
@@ -104,15 +122,18 @@ impl Head {
         }
         let pages = self.table.pages();
         let mut keep = |series: storage::SeriesRef| {
-            let Ok(series) = u32::try_from(series.0) else { return false };
+            // One that is not of our making has an alias, which is not worth following.
+            let Ok(series) = u32::try_from(series.0) else { return true };
             let (page, slot) = split(series);
             pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
+                || self.retired.lock().get(&series).is_some_and(|r| r.is_needed(to, mint))
         };
         self.metrics.checkpoints.inc();
         if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, mint, self.options.wal_compression) {
             self.metrics.checkpoints_failed.inc();
             return Err(e);
         }
+        self.retired.lock().retain(|_, r| r.is_needed(to, mint));
         self.wal.truncate(to + 1)?;
         self.metrics.checkpoint_deletions.inc();
         if let Err(e) = delete_checkpoints(&*self.disk, &dir, to) {
