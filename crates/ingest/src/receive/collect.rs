@@ -47,9 +47,7 @@ impl Refused {
 #[derive(Clone, Copy, Debug)]
 enum Late {
     /// A series without samples, which upstream refuses in 2.0.
-    Empty {
-        exemplars: u32,
-    },
+    Empty,
     Future {
         rows: u32,
     },
