@@ -112,11 +112,10 @@ fn sample<'a>(bytes: &'a [u8], sink: &mut impl Sink<'a>) -> Result<(), ProtoErro
     // Value then time is how every known sender writes it.
     if let [0x09, value @ ..] = bytes
         && let Some((value, [0x10, time @ ..])) = value.split_first_chunk::<8>()
+        && let Some(t) = Cursor::new(time).only_varint()?
     {
-        if let Some(t) = Cursor::new(time).only_varint()? {
-            sink.sample(t as i64, f64::from_le_bytes(*value), 0);
-            return Ok(());
-        }
+        sink.sample(t as i64, f64::from_le_bytes(*value), 0);
+        return Ok(());
     }
     let mut cursor = Cursor::new(bytes);
     let (mut t, mut v) = (0, 0.0);
