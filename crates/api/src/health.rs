@@ -6,7 +6,7 @@ use crate::state::{Api, BuildInfo};
 use crate::wrap::text;
 use axum::body::Body;
 use axum::extract::Request;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use std::sync::Arc;
 
 /// What this process calls itself to clients that expect Prometheus.
@@ -14,13 +14,21 @@ pub(crate) fn app_name(api: &Api) -> &'static str {
     if api.options.agent { "Prometheus Agent" } else { "Prometheus Server" }
 }
 
-pub(crate) fn healthy(api: Arc<Api>, _: Request) -> BoxFuture<Response<Body>> {
-    Box::pin(async move { text(StatusCode::OK, format!("{} is Healthy.\n", app_name(&api))) })
+/// A line of text, or nothing at all for HEAD.
+fn told(request: &Request, line: String) -> Response<Body> {
+    match *request.method() {
+        Method::HEAD => Response::new(Body::empty()),
+        _ => text(StatusCode::OK, line),
+    }
+}
+
+pub(crate) fn healthy(api: Arc<Api>, request: Request) -> BoxFuture<Response<Body>> {
+    Box::pin(async move { told(&request, format!("{} is Healthy.\n", app_name(&api))) })
 }
 
 /// Readiness itself is checked before the handler.
-pub(crate) fn ready(api: Arc<Api>, _: Request) -> BoxFuture<Response<Body>> {
-    Box::pin(async move { text(StatusCode::OK, format!("{} is Ready.\n", app_name(&api))) })
+pub(crate) fn ready(api: Arc<Api>, request: Request) -> BoxFuture<Response<Body>> {
+    Box::pin(async move { told(&request, format!("{} is Ready.\n", app_name(&api))) })
 }
 
 pub(crate) fn write_build(build: &BuildInfo, json: &mut Json) {

@@ -4,7 +4,7 @@
 //! and values are written plainly, all other texts with `<`, `>` and `&` escaped.
 
 use bytes::Bytes;
-use model::Labels;
+use model::{FloatHistogram, Labels};
 
 /// Size at which a piece of a long text is set aside, so that growing never copies much.
 const PIECE_BYTES: usize = 256 << 10;
@@ -223,6 +223,36 @@ impl Json {
     pub fn point(&mut self, t: i64, v: f64) -> &mut Self {
         self.out.push(b'[');
         self.timestamp(t).raw(",").value(v).raw("]")
+    }
+
+    /// `[1435781451.781,{"count":"1",…}]`
+    pub fn histogram_point(&mut self, t: i64, h: &FloatHistogram) -> &mut Self {
+        self.out.push(b'[');
+        self.timestamp(t).raw(",").histogram(h).raw("]")
+    }
+
+    /// A native histogram: count, sum and the buckets that are not empty, each with a number that says which
+    /// of its bounds belong to it (0 upper, 1 lower, 2 none, 3 both).
+    fn histogram(&mut self, h: &FloatHistogram) -> &mut Self {
+        self.raw("{\"count\":").value(h.count).raw(",\"sum\":").value(h.sum);
+        let mut first = true;
+        for bucket in h.all_buckets() {
+            if bucket.count == 0.0 {
+                continue;
+            }
+            if first {
+                self.raw(",\"buckets\":[");
+            }
+            let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (true, true) => 3,
+                (true, false) => 1,
+                (false, true) => 0,
+                (false, false) => 2,
+            };
+            self.comma(&mut first).raw("[").int(bounds).raw(",").value(bucket.lower).raw(",");
+            self.value(bucket.upper).raw(",").value(bucket.count).raw("]");
+        }
+        self.raw(if first { "}" } else { "]}" })
     }
 }
 

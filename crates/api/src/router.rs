@@ -9,10 +9,10 @@ use crate::wrap::{Encoding, body_of, go_error, text};
 use crate::{health, home, lifecycle, own_metrics, v1};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A request to the JSON API, read as far as all handlers need it.
 pub(crate) struct Call {
     pub(crate) form: Form,
-    /// The variable part of the path.
+    /// The variable part of the path, percent-encoded.
     pub(crate) name: String,
     pub(crate) encoding: Encoding,
 }
@@ -199,8 +199,9 @@ pub fn router(api: &Arc<Api>) -> Router {
     for (path, served) in paths {
         let (api, served) = (api.clone(), Arc::new(served));
         // Methods are told apart here: axum would add HEAD to each GET, which upstream does not have.
-        let serve = move |path: Option<Path<HashMap<String, String>>>, request: Request| {
-            let name = path.and_then(|Path(mut parts)| parts.remove("name")).unwrap_or_default();
+        let at = path.split('/').position(|part| part == "{name}");
+        let serve = move |request: Request| {
+            let name = at.and_then(|at| request.uri().path().split('/').nth(at)).unwrap_or("").to_owned();
             dispatch(api.clone(), served.clone(), name, request)
         };
         router = router.route(&path, axum::routing::any(serve));

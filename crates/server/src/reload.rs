@@ -225,3 +225,52 @@ impl Watch {
         self.0 = checksum;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags;
+
+    fn plan(flags: &str, file: &str) -> Plan {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("prometheus.yml");
+        disk::Disk::create(&disk::OsDisk, &path).and_then(|f| f.append(file.as_bytes())).expect("written");
+        let mut args: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+        args.push(format!("--config.file={}", path.display()));
+        let parsed = flags::parse(&args, &|_| Err("no files".into())).expect("well formed");
+        let settings = Settings::from_flags(&parsed, &|| "host".into()).expect("settings");
+        load(&settings).expect("loads")
+    }
+
+    #[test]
+    fn late_samples_are_taken_by_receivers() {
+        const ON: &str = "--web.enable-remote-write-receiver";
+        for (flags, file, want) in [
+            ("", "", 0),
+            (ON, "", RECEIVER_WINDOW_MS),
+            ("--enable-feature=remote-write-receiver", "", RECEIVER_WINDOW_MS),
+            ("--strict --web.enable-remote-write-receiver", "", 0),
+            ("--agent --web.enable-remote-write-receiver", "", 0),
+            (ON, "storage: {tsdb: {out_of_order_time_window: 0s}}", 0),
+            (ON, "storage: {tsdb: {out_of_order_time_window: 5m}}", 300_000),
+        ] {
+            let plan = plan(flags, file);
+            assert_eq!(plan.store.window_ms, want, "{flags} {file}");
+            assert_eq!(plan.window_written, file.contains("5m"), "{flags} {file}");
+        }
+    }
+
+    #[test]
+    fn retention_and_exemplars() {
+        for (flags, file, want) in [
+            ("", "", "15d"),
+            ("--storage.tsdb.retention.size=512MB", "", "512MiB"),
+            ("--storage.tsdb.retention.time=12h --storage.tsdb.retention.size=1GB", "", "12h or 1GiB"),
+            ("--storage.tsdb.retention.time=12h", "storage: {tsdb: {retention: {time: 30d}}}", "30d"),
+        ] {
+            assert_eq!(retention_text(plan(flags, file).store), want, "{flags} {file}");
+        }
+        assert_eq!(plan("", "").store.max_exemplars, 0);
+        assert_eq!(plan("--enable-feature=exemplar-storage", "").store.max_exemplars, 100_000);
+    }
+}

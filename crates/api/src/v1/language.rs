@@ -17,7 +17,9 @@ pub(crate) fn format_query(api: &Api, call: &Call) -> Outcome {
 
 /// The tree as JSON, for the explain view of the UI.
 pub(crate) fn parse_query(api: &Api, call: &Call) -> Outcome {
+    // These stand in texts only, where upstream escapes them.
     let tree = promql::to_json(&parsed(api, call)?).to_string();
+    let tree = tree.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     Ok(Reply::data(|json| {
         json.raw(&tree);
     }))

@@ -188,7 +188,7 @@ async fn run(api: Arc<Api>, call: Call, span: Span, limit: usize) -> Result<Resp
         let mut result = result.map_err(api_error)?;
         result.stats.timings.exec_queue = waited;
         api.queries.observe(&result.stats);
-        let reply = encode(&result, call.form.get("stats"))?;
+        let reply = encode(&result, call.form.get("stats"));
         Ok(reply.into_response(call.encoding))
     };
     match tokio::task::spawn_blocking(task).await {
@@ -211,15 +211,7 @@ fn api_error(e: QueryError) -> ApiError {
     ApiError::new(kind, e.to_string())
 }
 
-fn encode(result: &QueryResult, stats: &str) -> Result<Reply, ApiError> {
-    let has_histograms = match &result.value {
-        Value::Vector(samples) => samples.iter().any(|s| matches!(s.value, SampleValue::Histogram(_))),
-        Value::Matrix(series) => series.iter().any(|s| s.points.histogram_count() > 0),
-        _ => false,
-    };
-    if has_histograms {
-        return Err(ApiError::not_built("showing native histograms"));
-    }
+fn encode(result: &QueryResult, stats: &str) -> Reply {
     let mut reply = Reply::data(|json| {
         json.raw("{\"resultType\":\"").raw(result.value.type_name()).raw("\",\"result\":");
         write_value(json, &result.value);
@@ -237,16 +229,18 @@ fn encode(result: &QueryResult, stats: &str) -> Result<Reply, ApiError> {
             quote(stats)
         ));
     }
-    Ok(reply)
+    reply
 }
 
 fn write_value(json: &mut Json, value: &Value) {
     match value {
+        // Upstream prints these two through its general JSON writer.
         Value::Scalar(t, v) => {
-            json.point(*t, *v);
+            json.raw("[").number(*t as f64 / 1000.0).raw(",");
+            json.text(&model::float::plain_string(*v)).raw("]");
         }
         Value::String(t, text) => {
-            json.raw("[").timestamp(*t).raw(",").text(text).raw("]");
+            json.raw("[").number(*t as f64 / 1000.0).raw(",").text(text).raw("]");
         }
         Value::Vector(samples) => write_list(json, samples, write_sample),
         Value::Matrix(series) => write_list(json, series, write_series),
@@ -266,9 +260,10 @@ fn write_list<T>(json: &mut Json, list: &[T], write: impl Fn(&mut Json, &T)) {
 
 fn write_sample(json: &mut Json, sample: &VectorSample) {
     json.raw("{\"metric\":").labels(&sample.labels);
-    if let SampleValue::Float(v) = sample.value {
-        json.raw(",\"value\":").point(sample.t, v);
-    }
+    match &sample.value {
+        SampleValue::Float(v) => json.raw(",\"value\":").point(sample.t, *v),
+        SampleValue::Histogram(h) => json.raw(",\"histogram\":").histogram_point(sample.t, h),
+    };
     json.raw("}");
 }
 
@@ -280,6 +275,16 @@ fn write_series(json: &mut Json, series: &MatrixSeries) {
             json.raw(",\"values\":[");
         }
         json.comma(&mut first).point(t, v);
+    }
+    if !first {
+        json.raw("]");
+    }
+    let mut first = true;
+    for (t, h) in series.points.histograms() {
+        if first {
+            json.raw(",\"histograms\":[");
+        }
+        json.comma(&mut first).histogram_point(t, h);
     }
     json.raw(if first { "}" } else { "]}" });
 }

@@ -74,14 +74,26 @@ pub(crate) fn label_names(api: &Api, call: &Call) -> Outcome {
 }
 
 pub(crate) fn label_values(api: &Api, call: &Call) -> Outcome {
-    let name = unescape_name(&call.name);
-    if name.is_empty() {
-        return Err(ApiError::bad_data(format!("invalid label name: {}", quote(&name))));
-    }
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&call.name).collect();
+    let name = match std::str::from_utf8(&bytes) {
+        Ok(name) if !name.is_empty() => unescape_name(name),
+        _ => return Err(ApiError::bad_data(format!("invalid label name: {}", quote_bytes(&bytes)))),
+    };
     let lookup = Lookup::read(call)?;
     let sets = selector_sets(call.form.all("match[]")).map_err(ApiError::bad_data)?;
     let querier = lookup.querier(api)?;
     lookup.names(merged(&sets, |set| querier.label_values(&name, set, lookup.hint()))?)
+}
+
+/// Quotes as Go does: bytes that are not UTF-8 as `\xff`.
+fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(quote(chunk.valid()).trim_matches('"'));
+        out.extend(chunk.invalid().iter().map(|b| format!("\\x{b:02x}")));
+    }
+    out.push('"');
+    out
 }
 
 pub(crate) fn series(api: &Api, call: &Call) -> Outcome {

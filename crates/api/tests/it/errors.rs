@@ -131,6 +131,7 @@ const CASES: &[(&str, u16, &str, &str)] = &[
         r#"invalid parameter \"group_limit\": group_limit needs to be greater than 0"#,
     ),
     ("/api/v1/search/label_names", 500, "unavailable", "search API disabled"),
+    ("/api/v1/label/%ff/values", 400, "bad_data", r#"invalid label name: \"\\xff\""#),
 ];
 
 #[tokio::test]

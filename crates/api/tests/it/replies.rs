@@ -15,6 +15,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("/api/v1/query?query=1%2B1&time=1", r#"{"resultType":"scalar","result":[1,"2"]}"#),
     ("/api/v1/query?query=%22a%3Cb%22&time=1", r#"{"resultType":"string","result":[1,"a\u003cb"]}"#),
+    ("/api/v1/query?query=1e-7&time=0.5", r#"{"resultType":"scalar","result":[0.5,"0.0000001"]}"#),
     ("/api/v1/query?query=nope&time=1", r#"{"resultType":"vector","result":[]}"#),
     (
         "/api/v1/query?query=up%7Binstance=%22a%22%7D[1m]&time=20",
