@@ -95,7 +95,7 @@ impl FaultyDisk {
             let all: BTreeSet<PathBuf> = old.names.keys().chain(old.durable_names.keys()).cloned().collect();
             for path in all {
                 let (now, durable) = (old.names.get(&path).copied(), old.durable_names.get(&path).copied());
-                let chosen = if now == durable || old.random() % 2 == 0 { now } else { durable };
+                let chosen = if now == durable || old.random().is_multiple_of(2) { now } else { durable };
                 match chosen {
                     Some(inode) => names.insert(path, inode),
                     None => names.remove(&path),
@@ -143,12 +143,12 @@ impl State {
     /// Durable bytes, and of those behind them a random part: cut, or with a hole of zeros.
     fn after_power_loss(&mut self, file: &Inode) -> Vec<u8> {
         if !file.data.starts_with(&file.durable) {
-            return if self.random() % 2 == 0 { file.data.clone() } else { file.durable.clone() };
+            return if self.random().is_multiple_of(2) { file.data.clone() } else { file.durable.clone() };
         }
         let sure = file.durable.len();
         let keep = sure + self.below(file.data.len() - sure);
         let mut data = file.data[..keep].to_vec();
-        if self.random() % 3 == 0 && keep > sure {
+        if self.random().is_multiple_of(3) && keep > sure {
             let from = sure + self.below(keep - sure);
             data[from..].fill(0);
         }

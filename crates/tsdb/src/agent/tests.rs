@@ -363,3 +363,35 @@ fn second_store_in_one_directory_is_refused() {
     assert!(text.contains("lock DB directory"), "{text}");
     drop(store);
 }
+
+#[test]
+fn concurrent_writers_of_the_same_series() {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk);
+    let keys: Vec<_> = (0..50).map(key_of).collect();
+    store.feed().hold("all", Position::default());
+    let acknowledged: u64 = std::thread::scope(|scope| {
+        let write = |writer: usize| {
+            let (store, keys) = (&store, &keys);
+            scope.spawn(move || {
+                let mut session = store.writer();
+                let mut outcome = WriteOutcome::default();
+                let mut samples = 0;
+                for t in 0..50 {
+                    let rows = batch(&keys[writer..writer + 40], t * 10 + writer as i64, 1.0);
+                    session.write(&rows, &mut outcome).expect("writes");
+                    samples += outcome.samples;
+                    if t == 25 {
+                        store.truncate(i64::MIN + 1_000_000).expect("truncates");
+                    }
+                }
+                samples
+            })
+        };
+        let threads: Vec<_> = (0..4).map(write).collect();
+        threads.into_iter().map(|thread| thread.join().expect("ends")).sum()
+    });
+    assert_eq!(store.series_count(), 43);
+    let got = follow(&store, Position::default());
+    assert_eq!(got.values().map(|times| times.len() as u64).sum::<u64>(), acknowledged);
+}

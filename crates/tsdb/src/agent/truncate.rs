@@ -129,7 +129,7 @@ impl Inner {
         };
         let oldest = now_ms.saturating_sub(self.options.max_wal_time_ms);
         let old = |s: &&Segment| modified(s).is_some_and(|t| t < oldest);
-        let by_age = finished().filter(old).last().map_or(first, |s| s.number + 1);
+        let by_age = all.iter().rev().filter(|s| s.number < active).find(old).map_or(first, |s| s.number + 1);
         let by_size = self.by_size(all, active);
         let keep_from = wanted.max(by_age).max(by_size).min(active);
         // A checkpoint of a single small segment is not worth its work.

@@ -52,6 +52,21 @@ pub(super) struct Compressor {
     zstd: Option<zstd::bulk::Compressor<'static>>,
     /// Compressed records back to back.
     pub(super) bytes: Vec<u8>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// How one record of a batch will be framed.
+pub(super) struct Part {
+    /// Its place among the compressed bytes, when compression made it shorter.
+    pub(super) packed: Option<std::ops::Range<usize>>,
+    pub(super) raw_len: usize,
+}
+
+impl Part {
+    /// Bytes that go to the log, without fragment headers.
+    pub(super) fn len(&self) -> usize {
+        self.packed.as_ref().map_or(self.raw_len, |range| range.len())
+    }
 }
 
 impl Compressor {
@@ -60,11 +75,18 @@ impl Compressor {
             Compression::Zstd => zstd::bulk::Compressor::new(3).ok(),
             _ => None,
         };
-        Compressor { kind, snappy: snap::raw::Encoder::new(), zstd, bytes: Vec::new() }
+        Compressor { kind, snappy: snap::raw::Encoder::new(), zstd, bytes: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Prepares one more record of a batch.
+    pub(super) fn add(&mut self, record: &[u8]) {
+        let from = self.bytes.len();
+        let packed = if self.pack(record) { Some(from..self.bytes.len()) } else { None };
+        self.parts.push(Part { packed, raw_len: record.len() });
     }
 
     /// Appends the compressed record to `bytes`; false, and nothing appended, when it would not be shorter.
-    pub(super) fn pack(&mut self, record: &[u8]) -> bool {
+    fn pack(&mut self, record: &[u8]) -> bool {
         let start = self.bytes.len();
         let room = match self.kind {
             Compression::None => return false,

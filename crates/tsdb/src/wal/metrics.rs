@@ -1,8 +1,8 @@
 //! Metrics of a log, under upstream's names.
 
-use super::writer::WalKind;
+use super::writer::WalOptions;
 use disk::Disk;
-use meter::{Counter, Gauge, Registry, Summary, Vector};
+use meter::{Counter, Gauge, Registry, Summary};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ pub(super) struct WalMetrics {
     pub(super) writes_failed: Counter,
     pub(super) record_parts: Counter,
     pub(super) record_part_bytes: Counter,
-    pub(super) bytes_saved: Vector<Counter>,
+    pub(super) bytes_saved: Counter,
 }
 
 impl WalMetrics {
-    pub(super) fn new(registry: &Registry, kind: WalKind, disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        let prefix = kind.metric_prefix();
+    pub(super) fn new(registry: &Registry, options: &WalOptions, disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        let prefix = options.kind.metric_prefix();
         let name = |n: &str| format!("{prefix}{n}");
         registry.gauge_fn(&name("storage_size_bytes"), "Size of the write log directory.", move || {
             directory_bytes(&*disk, &dir) as f64
@@ -59,7 +59,7 @@ impl WalMetrics {
                 &name("record_bytes_saved_total"),
                 "Total number of bytes saved by the optional record compression. Use this metric to learn about the effectiveness compression.",
                 &["compression"],
-            ),
+            ).with(&[options.compression.as_str()]),
         }
     }
 }

@@ -258,6 +258,7 @@ impl LogReader {
     }
 
     /// The next record, `Ok(None)` at the end. An error is one of the disk.
+    #[allow(clippy::should_implement_trait, reason = "the record borrows the reader")]
     pub fn next(&mut self) -> disk::Result<Option<RawRecord<'_>>> {
         let located = loop {
             let Some(current) = &mut self.current else {

@@ -1,7 +1,7 @@
 //! Encoding of records: a reusable buffer of whole records, filled straight from whatever the caller has.
 
 use super::record::RecordType;
-use chunk::varint::{put_i64, put_u64};
+use chunk::varint::{MAX_LEN, put_i64, put_u64, zigzag};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint};
 use model::{FloatHistogram, Metadata};
 use storage::SeriesRef;
@@ -118,14 +118,20 @@ impl<'a> Open<'a> {
     /// Series and time as differences to those of the first row, which stand before it in full.
     #[inline]
     fn put_delta(&mut self, series: SeriesRef, t: i64) {
-        let bytes = &mut self.buf.bytes;
-        let (base_ref, base_t) = *self.base.get_or_insert_with(|| {
-            bytes.extend_from_slice(&series.0.to_be_bytes());
-            bytes.extend_from_slice(&t.to_be_bytes());
-            (series.0, t)
-        });
-        put_i64(bytes, series.0.wrapping_sub(base_ref) as i64);
-        put_i64(bytes, t.wrapping_sub(base_t));
+        let (base_ref, base_t) = match self.base {
+            Some(base) => base,
+            None => self.begin(series, t),
+        };
+        put_i64(&mut self.buf.bytes, series.0.wrapping_sub(base_ref) as i64);
+        put_i64(&mut self.buf.bytes, t.wrapping_sub(base_t));
+    }
+
+    #[cold]
+    fn begin(&mut self, series: SeriesRef, t: i64) -> (u64, i64) {
+        self.put_be(series.0);
+        self.put_be(t as u64);
+        self.base = Some((series.0, t));
+        (series.0, t)
     }
 
     fn put_be(&mut self, n: u64) {
@@ -175,8 +181,16 @@ pub struct SamplesRecord<'a>(Open<'a>);
 impl SamplesRecord<'_> {
     #[inline]
     pub fn push(&mut self, series: SeriesRef, t: i64, v: f64) {
-        self.0.put_delta(series, t);
-        self.0.put_be(v.to_bits());
+        let (base_ref, base_t) = match self.0.base {
+            Some(base) => base,
+            None => self.0.begin(series, t),
+        };
+        // Put together aside and appended at once: one look at the capacity for each sample.
+        let mut row = [0; 2 * MAX_LEN + 8];
+        let mut len = put_zigzag(&mut row, 0, series.0.wrapping_sub(base_ref) as i64);
+        len = put_zigzag(&mut row, len, t.wrapping_sub(base_t));
+        row[len..len + 8].copy_from_slice(&v.to_bits().to_be_bytes());
+        self.0.buf.bytes.extend_from_slice(&row[..len + 8]);
     }
 
     /// Makes room for `n` samples.
@@ -248,6 +262,19 @@ impl HistogramsRecord<'_> {
         self.0.put_delta(series, t);
         self.0.buf.bytes.extend_from_slice(body);
     }
+}
+
+/// Writes a signed varint at `at`; gives the place behind it.
+#[inline]
+fn put_zigzag(row: &mut [u8; 2 * MAX_LEN + 8], at: usize, n: i64) -> usize {
+    let (mut n, mut at) = (zigzag(n), at);
+    while n >= 0x80 {
+        row[at] = n as u8 | 0x80;
+        n >>= 7;
+        at += 1;
+    }
+    row[at] = n as u8;
+    at + 1
 }
 
 fn put_float_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {

@@ -62,6 +62,7 @@ impl Tail {
     }
 
     /// The next logged record and the position behind it; `None` when everything was delivered.
+    #[allow(clippy::should_implement_trait, reason = "the record borrows the tail")]
     pub fn next(&mut self) -> Result<Option<(&[u8], Position)>, WalError> {
         loop {
             let end = self.wal.end();

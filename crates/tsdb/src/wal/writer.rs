@@ -8,7 +8,7 @@ use super::compress::{Compression, Compressor};
 use super::frame;
 use super::metrics::WalMetrics;
 use super::record_buf::RecordBuf;
-use super::segment::{segment_name, segments};
+use super::segment::{last_checkpoint, segment_name, segments};
 use disk::{Disk, DiskError, File};
 use meter::Registry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -175,14 +175,17 @@ impl Wal {
         options: WalOptions,
         registry: &Registry,
     ) -> Result<Wal, WalError> {
-        if options.segment_bytes == 0 || options.segment_bytes % frame::PAGE_BYTES as u64 != 0 {
+        if options.segment_bytes == 0 || !options.segment_bytes.is_multiple_of(frame::PAGE_BYTES as u64) {
             return Err(WalError::SegmentSize);
         }
         disk.create_dir_all(dir)?;
-        let first = segments(&*disk, dir)?.last().map_or(0, |s| s.number + 1);
+        // Behind a checkpoint, too, or replay would take the new segment for one that it covers.
+        let newest = segments(&*disk, dir)?.last().map(|s| s.number);
+        let covered = last_checkpoint(&*disk, dir)?.map(|c| c.number);
+        let first = newest.max(covered).map_or(0, |number| number + 1);
         let file = disk.open_append(&dir.join(segment_name(first)))?;
         disk.sync_dir(dir)?;
-        let metrics = WalMetrics::new(registry, options.kind, disk.clone(), dir.to_owned());
+        let metrics = WalMetrics::new(registry, &options, disk.clone(), dir.to_owned());
         metrics.current_segment.set(f64::from(first));
         let start = Position { segment: first, offset: 0 };
         Ok(Wal(Arc::new(Inner {
@@ -250,13 +253,8 @@ impl Wal {
         }
         let inner = &*self.0;
         let mut compressor = inner.compressor();
-        let mut parts: Vec<Part> = Vec::with_capacity(records.len());
-        for record in records.iter() {
-            let from = compressor.bytes.len();
-            let packed = compressor.pack(record);
-            parts.push(Part { packed: packed.then(|| from..compressor.bytes.len()), raw_len: record.len() });
-        }
-        let framed = inner.frame(records, &parts, &compressor.bytes);
+        records.iter().for_each(|record| compressor.add(record));
+        let framed = inner.frame(records, &compressor);
         inner.give_back(compressor);
         let (ticket, end) = framed?;
         inner.commit(ticket).map(|()| end)
@@ -328,13 +326,6 @@ impl Wal {
     }
 }
 
-/// How one record of a batch will be framed.
-struct Part {
-    /// Its place among the compressed bytes, when compression made it shorter.
-    packed: Option<std::ops::Range<usize>>,
-    raw_len: usize,
-}
-
 impl Inner {
     fn compressor(&self) -> Compressor {
         let kept = self.compressors.lock().pop();
@@ -343,6 +334,7 @@ impl Inner {
 
     fn give_back(&self, mut compressor: Compressor) {
         compressor.bytes.clear();
+        compressor.parts.clear();
         if compressor.bytes.capacity() <= KEPT_BUFFER_BYTES {
             let mut kept = self.compressors.lock();
             if kept.len() < 16 {
@@ -352,7 +344,7 @@ impl Inner {
     }
 
     /// Queues the records behind those that wait; gives the ticket and the position behind them.
-    fn frame(&self, records: &RecordBuf, parts: &[Part], packed: &[u8]) -> Result<(u64, Position), WalError> {
+    fn frame(&self, records: &RecordBuf, packed: &Compressor) -> Result<(u64, Position), WalError> {
         let flag = self.options.compression.flag();
         let (mut fragments, mut saved) = (0, 0);
         let mut queue = self.queue.lock();
@@ -360,20 +352,18 @@ impl Inner {
             return Err(WalError::Closed);
         }
         queue.tickets += 1;
-        let total = parts.iter().fold(queue.end.offset, |at, part| {
-            frame::end_after(at, part.packed.as_ref().map_or(part.raw_len, |range| range.len()))
-        });
+        let total = packed.parts.iter().fold(queue.end.offset, |at, part| frame::end_after(at, part.len()));
         if total > self.options.segment_bytes && queue.end.offset > 0 {
             queue.rotate();
         }
         let from = queue.end.offset;
         let mut at = from;
         let run = queue.run();
-        for (record, part) in records.iter().zip(parts) {
+        for (record, part) in records.iter().zip(&packed.parts) {
             at = match &part.packed {
                 Some(range) => {
                     saved += record.len() - range.len();
-                    frame::put(&mut run.bytes, at, &packed[range.clone()], flag, &mut fragments)
+                    frame::put(&mut run.bytes, at, &packed.bytes[range.clone()], flag, &mut fragments)
                 }
                 None => frame::put(&mut run.bytes, at, record, 0, &mut fragments),
             };
@@ -386,7 +376,7 @@ impl Inner {
         self.metrics.record_parts.add(fragments);
         self.metrics.record_part_bytes.add(at - from);
         if flag != 0 {
-            self.metrics.bytes_saved.with(&[self.options.compression.as_str()]).add(saved as u64);
+            self.metrics.bytes_saved.add(saved as u64);
         }
         Ok((ticket, end))
     }
