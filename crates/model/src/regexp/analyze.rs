@@ -3,10 +3,12 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-/// More values than this are no set.
-const MAX_SET: usize = 256;
+/// Values that classes and options may be expanded to. A list spelt out with `|` may be longer.
+const MAX_EXPANDED: usize = 256;
+/// Values of a list spelt out.
+const MAX_LISTED: usize = 100_000;
 /// Bytes all values of a set may have together.
-const MAX_SET_BYTES: usize = 64 << 10;
+const MAX_SET_BYTES: usize = 1 << 20;
 /// Alternatives tried one by one before the automaton is the better choice.
 const MAX_SHAPES: usize = 64;
 
@@ -52,9 +54,11 @@ pub(super) enum Plan {
     Automaton { prefix: String, suffix: String },
 }
 
-pub(super) fn plan(hir: &Hir) -> Plan {
+pub(super) fn plan(hir: &Hir, expr: &str) -> Plan {
     let parts = trimmed(hir);
-    if let Some(mut set) = set_of_alternatives(&parts) {
+    let listed = expr.bytes().filter(|b| *b == b'|').count() + 1;
+    let most = listed.clamp(MAX_EXPANDED, MAX_LISTED);
+    if let Some(mut set) = set_of_alternatives(&parts, most) {
         set.sort_unstable();
         set.dedup();
         return Plan::Set(set);
@@ -99,11 +103,11 @@ fn alternatives<'h>(parts: &[&'h Hir]) -> Vec<Vec<&'h Hir>> {
     }
 }
 
-fn set_of_alternatives(parts: &[&Hir]) -> Option<Vec<String>> {
+fn set_of_alternatives(parts: &[&Hir], most: usize) -> Option<Vec<String>> {
     let mut all = Vec::new();
     for parts in alternatives(parts) {
-        all.extend(product(parts)?);
-        if !fits(&all) {
+        all.extend(product(parts, most)?);
+        if !fits(&all, most) {
             return None;
         }
     }
@@ -172,16 +176,22 @@ fn shape(parts: &[&Hir]) -> Option<Shape> {
     Some(shape)
 }
 
-fn fits(set: &[String]) -> bool {
-    set.len() <= MAX_SET && set.iter().map(String::len).sum::<usize>() <= MAX_SET_BYTES
+fn bytes(set: &[String]) -> usize {
+    set.iter().map(String::len).sum()
+}
+
+fn fits(set: &[String], most: usize) -> bool {
+    set.len() <= most && bytes(set) <= MAX_SET_BYTES
 }
 
 /// Every way to put values of the parts behind each other.
-fn product<'h>(parts: impl IntoIterator<Item = &'h Hir>) -> Option<Vec<String>> {
+fn product<'h>(parts: impl IntoIterator<Item = &'h Hir>, most: usize) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     for part in parts {
-        let next = set(part)?;
-        if all.len().saturating_mul(next.len()) > MAX_SET {
+        let next = set(part, most)?;
+        let bytes =
+            bytes(&all).saturating_mul(next.len()).saturating_add(bytes(&next).saturating_mul(all.len()));
+        if all.len().saturating_mul(next.len()) > most || bytes > MAX_SET_BYTES {
             return None;
         }
         all = all.iter().flat_map(|a| next.iter().map(move |b| format!("{a}{b}"))).collect();
@@ -190,13 +200,13 @@ fn product<'h>(parts: impl IntoIterator<Item = &'h Hir>) -> Option<Vec<String>> 
 }
 
 /// All values an expression matches, when they are few.
-fn set(hir: &Hir) -> Option<Vec<String>> {
+fn set(hir: &Hir, most: usize) -> Option<Vec<String>> {
     let set = match hir.kind() {
         HirKind::Empty => vec![String::new()],
         HirKind::Literal(literal) => vec![String::from_utf8(literal.0.to_vec()).ok()?],
         HirKind::Class(Class::Unicode(class)) => {
             let size: usize = class.ranges().iter().map(|r| r.end() as usize - r.start() as usize + 1).sum();
-            if size > MAX_SET {
+            if size > MAX_EXPANDED {
                 return None;
             }
             class.ranges().iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect()
@@ -206,22 +216,22 @@ fn set(hir: &Hir) -> Option<Vec<String>> {
             if (repetition.min, repetition.max) != (0, Some(1)) {
                 return None;
             }
-            let mut set = set(&repetition.sub)?;
+            let mut set = set(&repetition.sub, most)?;
             set.push(String::new());
             set
         }
-        HirKind::Capture(group) => set(&group.sub)?,
-        HirKind::Concat(subs) => product(subs)?,
+        HirKind::Capture(group) => set(&group.sub, most)?,
+        HirKind::Concat(subs) => product(subs, most)?,
         HirKind::Alternation(subs) => {
             let mut all = Vec::new();
             for sub in subs {
-                all.extend(set(sub)?);
-                if all.len() > MAX_SET {
+                all.extend(set(sub, most)?);
+                if all.len() > most {
                     return None;
                 }
             }
             all
         }
     };
-    fits(&set).then_some(set)
+    fits(&set, most).then_some(set)
 }

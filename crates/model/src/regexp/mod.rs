@@ -16,11 +16,9 @@ use std::sync::OnceLock;
 use translate::{Dialect, translate};
 
 /// Bytes a compiled automaton may take; Go's own limit is of this order.
-const MAX_AUTOMATON: usize = 64 << 20;
+const MAX_AUTOMATON: usize = 32 << 20;
 /// Above the nesting that the translation lets through, two levels for each group.
 const MAX_NESTING: u32 = 1000;
-/// Longer expressions get their automaton at once, so that one too large is refused when it is read.
-const LAZY: usize = 4 << 10;
 
 /// Displays as Go's errors do: ``error parsing regexp: missing closing ): `(` ``.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,20 +63,23 @@ impl Regexp {
             .build()
             .parse(inner)
             .map_err(|_| too_large(expr))?;
-        let regexp =
-            Regexp { translated: translated.into(), plan: analyze::plan(&hir), automaton: OnceLock::new() };
-        if matches!(regexp.plan, Plan::Automaton { .. }) || inner.len() > LAZY {
+        let regexp = Regexp {
+            translated: translated.into(),
+            plan: analyze::plan(&hir, inner),
+            automaton: OnceLock::new(),
+        };
+        if matches!(regexp.plan, Plan::Automaton { .. }) {
             regexp.compile_now(expr)?;
         }
         Ok(regexp)
     }
 
-    fn compile(&self) -> Result<Regex, regex::Error> {
-        RegexBuilder::new(&self.translated).size_limit(MAX_AUTOMATON).nest_limit(MAX_NESTING).build()
+    fn compile(&self, size_limit: usize) -> Result<Regex, regex::Error> {
+        RegexBuilder::new(&self.translated).size_limit(size_limit).nest_limit(MAX_NESTING).build()
     }
 
     fn compile_now(&self, expr: &str) -> Result<(), RegexpError> {
-        let regex = self.compile().map_err(|_| too_large(expr))?;
+        let regex = self.compile(MAX_AUTOMATON).map_err(|_| too_large(expr))?;
         // Nobody else has it yet.
         let _ = self.automaton.set(regex);
         Ok(())
@@ -99,7 +100,8 @@ impl Regexp {
         }
     }
 
-    /// The values that match, sorted, when they are few: exactly these do. At most 256.
+    /// The values that match, sorted: exactly these do. `None` when there are many that are not spelt out one
+    /// by one.
     pub fn set_matches(&self) -> Option<&[String]> {
         match &self.plan {
             Plan::Set(set) => Some(set),
@@ -124,9 +126,10 @@ impl Regexp {
 
     /// The automaton, for replacement with capture groups.
     pub fn regex(&self) -> &Regex {
-        self.automaton.get_or_init(|| match self.compile() {
+        // Only lists of literals wait until here. Their automaton grows with their length, so it needs no
+        // limit, and their syntax has been parsed before.
+        self.automaton.get_or_init(|| match self.compile(usize::MAX) {
             Ok(regex) => regex,
-            // Only small expressions wait until here, and those have been parsed before.
             Err(e) => unreachable!("an expression that was parsed does not compile: {e}"),
         })
     }
