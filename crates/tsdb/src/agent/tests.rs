@@ -395,3 +395,21 @@ fn concurrent_writers_of_the_same_series() {
     let got = follow(&store, Position::default());
     assert_eq!(got.values().map(|times| times.len() as u64).sum::<u64>(), acknowledged);
 }
+
+#[test]
+fn nearly_full_disk_makes_room_early() {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk);
+    let keys: Vec<_> = (0..1000).map(key_of).collect();
+    let ends = fill(&store, &keys, 0..40);
+    store.feed().hold("fast", ends[39]);
+    store.maintain(0);
+    disk.set_budget(Some(10 * 65_536));
+    store.maintain(60_000);
+    assert_eq!(store.0.checkpoint_number(), None, "there is room enough");
+    disk.set_budget(Some(3 * 65_536));
+    store.maintain(59_999);
+    store.maintain(60_000);
+    assert!(store.0.checkpoint_number().is_some());
+    assert_eq!(store.0.metrics.forced_segments.get(), 0.0);
+}

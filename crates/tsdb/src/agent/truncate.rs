@@ -5,6 +5,9 @@ use crate::wal::{Position, Segment, WalError, checkpoint, delete_checkpoints, se
 use std::time::{Instant, UNIX_EPOCH};
 use storage::SeriesRef;
 
+/// How often at most a disk that is nearly full makes it come early.
+const TIGHT_INTERVAL_MS: i64 = 60_000;
+
 /// When the log was looked at last, in ms.
 #[derive(Default)]
 pub(super) struct Schedule {
@@ -22,15 +25,20 @@ struct Plan {
 
 impl AgentStore {
     /// To be called every now and then (every 15 s or so) by the thread that keeps house: truncates when the
-    /// time has come or the byte budget is used up. Failures are logged and counted; the next call tries
+    /// time has come, the byte budget is used up or the disk is nearly full. Failures are logged and counted; the next call tries
     /// again. `now_ms`: wall clock.
     pub fn maintain(&self, now_ms: i64) {
         let options = &self.0.options;
         let due = {
             let mut schedule = self.0.schedule.lock();
             let last = *schedule.last.get_or_insert(now_ms);
+            let since = now_ms.saturating_sub(last);
             let over = options.max_wal_bytes > 0 && self.0.wal.size_bytes() > options.max_wal_bytes;
-            let due = over || now_ms.saturating_sub(last) >= options.truncate_frequency_ms;
+            // What was sent goes early when the disk fills, while there is still room for a checkpoint.
+            let tight =
+                || self.0.disk.space(self.0.wal.dir()).is_ok_and(|s| s.free < 4 * options.segment_bytes);
+            let due =
+                over || since >= options.truncate_frequency_ms || (since >= TIGHT_INTERVAL_MS && tight());
             if due {
                 schedule.last = Some(now_ms);
             }

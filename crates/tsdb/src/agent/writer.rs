@@ -46,7 +46,7 @@ impl Writer for AgentWriter {
         let _gate = store.gate.read();
         outcome.clear();
         self.clear();
-        self.resolve(batch, outcome);
+        self.resolve(&store, batch, outcome);
         for (row, series) in batch.series.iter().enumerate() {
             let id = outcome.refs[row].0;
             if id != 0 {
@@ -113,7 +113,7 @@ impl AgentWriter {
     }
 
     /// Fills `outcome.refs`; new series get their record.
-    fn resolve(&mut self, batch: &Batch<'_>, outcome: &mut WriteOutcome) {
+    fn resolve(&mut self, store: &Inner, batch: &Batch<'_>, outcome: &mut WriteOutcome) {
         let mut record = std::mem::take(&mut self.record);
         let mut out = record.series();
         for (row, series) in batch.series.iter().enumerate() {
@@ -123,7 +123,7 @@ impl AgentWriter {
                     Some(true) => Ok(id.0),
                     _ => Err(RejectReason::UnknownRef),
                 },
-                SeriesId::Key(bytes) => self.by_key(bytes, outcome).map(|(id, logged)| {
+                SeriesId::Key(bytes) => self.by_key(store, bytes, outcome).map(|(id, logged)| {
                     if !logged {
                         out.push(SeriesRef(id), sorted(bytes));
                         self.unlogged.push(id);
@@ -152,8 +152,12 @@ impl AgentWriter {
     }
 
     /// The series and whether its record is in the log.
-    fn by_key(&mut self, bytes: &[u8], outcome: &mut WriteOutcome) -> Result<(u64, bool), RejectReason> {
-        let store = self.store.clone();
+    fn by_key(
+        &mut self,
+        store: &Inner,
+        bytes: &[u8],
+        outcome: &mut WriteOutcome,
+    ) -> Result<(u64, bool), RejectReason> {
         let hash = store.series.hash(bytes);
         let guess = self.last + 1;
         if let Some(logged) = self.with(guess, |e| e.is(hash).then(|| e.is_logged())).flatten() {

@@ -155,7 +155,7 @@ fn torn_tail_at_every_offset() {
     ends.push(long);
     let path = dir().join(segment_name(0));
     let whole = disk.read(&path, u64::MAX).expect("reads");
-    let offsets = (0..=ends[4]).chain((ends[4]..long).step_by(611)).chain([long]);
+    let offsets = (0..=ends[4]).chain((ends[4]..long).step_by(2_003)).chain([long]);
     for cut in offsets {
         let kept = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
         for garbage in [0, 1] {
@@ -192,7 +192,7 @@ fn damage_costs_only_what_it_touches() {
     }
     let path = dir().join(segment_name(0));
     let whole = disk.read(&path, u64::MAX).expect("reads");
-    for at in (0..whole.len() - 3 * PAGE_BYTES).step_by(10_007) {
+    for at in (0..whole.len() - 3 * PAGE_BYTES).step_by(41_011) {
         disk.corrupt(&path, |bytes| {
             bytes.clone_from(&whole);
             bytes[at] ^= 0xff;
