@@ -329,7 +329,8 @@ impl FloatHistogram {
     fn reconcile_zero_buckets(&mut self, other: &FloatHistogram, mut c: Option<&mut Compensation>) -> f64 {
         let (mut count, mut threshold) = (other.zero_count, other.zero_threshold);
         // Thresholds only grow and end at bucket bounds, so this comes to an end; NaN never compares.
-        while matches!(threshold.partial_cmp(&self.zero_threshold), Some(Ordering::Less | Ordering::Greater)) {
+        while matches!(threshold.partial_cmp(&self.zero_threshold), Some(Ordering::Less | Ordering::Greater))
+        {
             if self.zero_threshold > threshold {
                 (count, threshold, _) = other.zero_count_for(self.zero_threshold, None);
             }
