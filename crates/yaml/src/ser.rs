@@ -10,6 +10,9 @@ const INLINE: &str = "$inline.";
 /// Name of a newtype struct whose list is written as `[a, b]`.
 const FLOW: &str = "$flow";
 
+/// Lines are broken at spaces beyond this column.
+const WIDTH: usize = 80;
+
 /// The document of a value, with a line break at its end.
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     let tree = value.serialize(Writer).map_err(|e| Error::at(0, e.0))?;
@@ -45,7 +48,7 @@ fn write_map(out: &mut String, entries: &[(String, Out)], depth: usize) {
         if i > 0 || !out.ends_with("- ") {
             indent(out, depth);
         }
-        write_text(out, key, depth);
+        write_key(out, key);
         out.push(':');
         match value {
             Out::Map(entries) if !entries.is_empty() => {
@@ -107,6 +110,17 @@ fn write_flat(out: &mut String, value: &Out, depth: usize) {
     }
 }
 
+/// A key stands on one line.
+fn write_key(out: &mut String, key: &str) {
+    if must_escape(key) {
+        double_quoted(out, key);
+    } else if plain_safe(key) {
+        out.push_str(key);
+    } else {
+        out.push_str(&single_quoted(key));
+    }
+}
+
 fn write_text(out: &mut String, text: &str, depth: usize) {
     if text.contains('\n') && literal_safe(text) {
         let chomp = match text.bytes().rev().take_while(|b| *b == b'\n').count() {
@@ -122,17 +136,65 @@ fn write_text(out: &mut String, text: &str, depth: usize) {
                 out.push_str(line);
             }
         }
-    } else if scalar::resolve(text) != Value::Text || base60(text) || text.chars().any(needs_escape) {
+    } else if must_escape(text) {
         double_quoted(out, text);
     } else if plain_safe(text) {
-        out.push_str(text);
+        folded(out, text, depth);
     } else {
-        let _ = write!(out, "'{}'", text.replace('\'', "''"));
+        folded(out, &single_quoted(text), depth);
     }
 }
 
+/// A reader would take the plain text for something else, or could not read it.
+fn must_escape(text: &str) -> bool {
+    scalar::resolve(text) != Value::Text || base60(text) || date(text) || text.chars().any(needs_escape)
+}
+
+fn single_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Writes a text with a line break for single spaces beyond the width; readers make spaces of them again.
+fn folded(out: &mut String, text: &str, depth: usize) {
+    let line = out.rfind('\n').map_or(0, |at| at + 1);
+    let mut column = out[line..].chars().count();
+    let mut before = ' ';
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let single = c == ' ' && before != ' ' && chars.peek().is_some_and(|next| *next != ' ');
+        if single && column > WIDTH {
+            out.push('\n');
+            indent(out, depth + 1);
+            column = 2 * (depth + 1);
+        } else {
+            out.push(c);
+            column += 1;
+        }
+        before = c;
+    }
+}
+
+/// Go's library quotes what a reader may take for a time.
+fn date(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let digits = |p: Option<&str>, lengths: std::ops::RangeInclusive<usize>| {
+        p.is_some_and(|p| lengths.contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let (year, month, rest) = (parts.next(), parts.next(), parts.next().unwrap_or(""));
+    let day = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let time = &rest[day..];
+    digits(year, 4..=4)
+        && digits(month, 1..=2)
+        && (1..=2).contains(&day)
+        && (time.is_empty()
+            || (time.starts_with(['T', 't', ' '])
+                && time[1..].bytes().all(|b| b.is_ascii_digit() || b":.Zz+-".contains(&b))
+                && time.contains(':')))
+}
+
 fn needs_escape(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}')
+    // Beyond the basic plane upstream's writer knows no printable characters.
+    c.is_control() || c > '\u{ffff}' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}')
 }
 
 fn literal_safe(text: &str) -> bool {
@@ -154,7 +216,7 @@ fn base60(text: &str) -> bool {
 fn plain_safe(text: &str) -> bool {
     let bytes = text.as_bytes();
     let first = bytes.first().copied().unwrap_or(b' ');
-    if b"#,[]{}&*!|>'\"%@`=".contains(&first) || text.starts_with(' ') || text.ends_with(' ') {
+    if b"#,[]{}&*!|>'\"%@`".contains(&first) || text.starts_with(' ') || text.ends_with(' ') {
         return false;
     }
     if text.starts_with("---") || text.starts_with("...") {
@@ -179,8 +241,11 @@ fn double_quoted(out: &mut String, text: &str) {
             c if needs_escape(c) && (c as u32) < 0x100 => {
                 let _ = write!(out, "\\x{:02X}", c as u32);
             }
-            c if needs_escape(c) => {
+            c if needs_escape(c) && (c as u32) < 0x1_0000 => {
                 let _ = write!(out, "\\u{:04X}", c as u32);
+            }
+            c if needs_escape(c) => {
+                let _ = write!(out, "\\U{:08X}", c as u32);
             }
             c => out.push(c),
         }

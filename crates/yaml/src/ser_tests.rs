@@ -59,6 +59,7 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
     let text = prop_oneof![
         "[a-z:#\\-?*&!|>'\"%@`\\[\\]{},= \\n0-9.~é]{0,12}",
         ".{0,8}",
+        "[a-z ':#]{100,200}",
         Just("null".to_owned()),
         Just("- a".to_owned()),
         Just("0x1f".to_owned()),
@@ -72,7 +73,7 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 32, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
-            prop::collection::btree_map("[a-z :-]{1,6}", inner, 0..4)
+            prop::collection::btree_map("[a-z :\n-]{1,6}|[a-z ]{90}", inner, 0..4)
                 .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
         ]
     })
@@ -124,4 +125,7 @@ fn texts_are_quoted_where_they_must() {
     check("null", "\"null\"");
     check("a #b", "'a #b'");
     check("localhost:9090", "localhost:9090");
+    check("2026-11-21", "\"2026-11-21\"");
+    check("😀", "\"\\U0001F600\"");
+    check(&format!("{} b", "a".repeat(90)), &format!("{}\n  b", "a".repeat(90)));
 }
