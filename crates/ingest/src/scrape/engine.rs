@@ -126,6 +126,11 @@ impl Engine {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn replace_writer(&mut self, writer: Box<dyn Writer>) {
+        self.writer = writer;
+    }
+
     /// Takes over a changed job whose series are the same.
     pub(super) fn rejoin(self, job: Arc<JobRuntime>, state: Arc<TargetState>) -> Self {
         let fresh = Engine::new(job, state, self.writer);

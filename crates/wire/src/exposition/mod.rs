@@ -40,10 +40,20 @@ pub struct ParserOptions {
 #[derive(Debug)]
 pub enum Entry<'a> {
     Series(Series<'a>),
-    Histogram(Histogram<'a>),
-    Type { family: Cow<'a, str>, kind: MetricType },
-    Help { family: Cow<'a, str>, help: Cow<'a, str> },
-    Unit { family: Cow<'a, str>, unit: &'a str },
+    /// Boxed, because it is large and rare.
+    Histogram(Box<Histogram<'a>>),
+    Type {
+        family: Cow<'a, str>,
+        kind: MetricType,
+    },
+    Help {
+        family: Cow<'a, str>,
+        help: Cow<'a, str>,
+    },
+    Unit {
+        family: Cow<'a, str>,
+        unit: &'a str,
+    },
     Comment(&'a [u8]),
 }
 

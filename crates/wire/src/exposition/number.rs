@@ -5,27 +5,66 @@ use model::sample::NORMAL_NAN_BITS;
 
 /// Reads a sample value. All NaNs become the normal one. The error is Go's text.
 pub fn parse_value(bytes: &[u8]) -> Result<f64, String> {
-    if let Some(value) = small_integer(bytes) {
-        return Ok(value);
+    match short_decimal(bytes) {
+        Some(value) => Ok(value),
+        None => parse_slow(bytes),
     }
-    parse_slow(bytes)
 }
 
-/// Up to fifteen digits, the most common form, are exact in a float.
+/// Powers of ten that are exact.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// The usual forms: digits, a point, an exponent. Where mantissa and power of ten are exact, one rounding
+/// gives the nearest float (Clinger); everything else is left to the slow way.
 #[inline]
-fn small_integer(bytes: &[u8]) -> Option<f64> {
-    if bytes.is_empty() || bytes.len() > 15 {
-        return None;
-    }
-    let mut n = 0u64;
-    for b in bytes {
+fn short_decimal(bytes: &[u8]) -> Option<f64> {
+    let (negative, digits) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let (mut mantissa, mut seen, mut exponent, mut at) = (0u64, 0usize, 0i32, 0usize);
+    let mut point = false;
+    while let Some(b) = digits.get(at) {
         let digit = b.wrapping_sub(b'0');
-        if digit > 9 {
+        if digit <= 9 {
+            mantissa = mantissa * 10 + u64::from(digit);
+            seen += 1;
+            exponent -= i32::from(point);
+        } else if *b == b'.' && !point {
+            point = true;
+        } else {
+            break;
+        }
+        at += 1;
+        // More could overflow.
+        if seen > 18 {
             return None;
         }
-        n = n * 10 + u64::from(digit);
     }
-    Some(n as f64)
+    if seen == 0 || mantissa > 1 << 53 {
+        return None;
+    }
+    match digits.get(at..)? {
+        [] => {}
+        [b'e' | b'E', sign @ (b'+' | b'-'), tail @ ..] if matches!(tail.len(), 1 | 2) => {
+            let mut power = 0i32;
+            for b in tail {
+                let digit = b.wrapping_sub(b'0');
+                if digit > 9 {
+                    return None;
+                }
+                power = power * 10 + i32::from(digit);
+            }
+            exponent += if *sign == b'-' { -power } else { power };
+        }
+        _ => return None,
+    }
+    let power = *POWERS.get(exponent.unsigned_abs() as usize)?;
+    let value = if exponent < 0 { mantissa as f64 / power } else { mantissa as f64 * power };
+    Some(if negative { -value } else { value })
 }
 
 fn parse_slow(bytes: &[u8]) -> Result<f64, String> {
@@ -110,6 +149,21 @@ mod tests {
         check("1_000", Err("unsupported character in float"));
         check("", Err("strconv.ParseFloat: parsing \"\": invalid syntax"));
         check("true", Err("strconv.ParseFloat: parsing \"true\": invalid syntax"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_is_exact(mantissa in proptest::prelude::any::<u64>(), point in 0usize..12, cut in 0usize..16, power in -30i32..30) {
+            let mut text = (mantissa >> (cut * 4)).to_string();
+            if point < text.len() {
+                text.insert(point, '.');
+            }
+            for text in [text.clone(), format!("-{text}e{power:+03}")] {
+                if let Some(got) = short_decimal(text.as_bytes()) {
+                    proptest::prop_assert_eq!(got.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{}", text);
+                }
+            }
+        }
     }
 
     #[test]

@@ -96,13 +96,13 @@ impl<'a> ProtoParser<'a> {
         }
         if let Some((histogram, exemplars)) = self.metric.native.take() {
             self.write_raw(None);
-            return Ok(Some(Entry::Histogram(Histogram {
+            return Ok(Some(Entry::Histogram(Box::new(Histogram {
                 raw: &self.raw,
                 histogram,
                 t: self.metric.t,
                 exemplars,
                 source: self.source(None),
-            })));
+            }))));
         }
         while self.at >= self.metric.samples.len() {
             if !self.next_metric()? && !self.next_family()? {

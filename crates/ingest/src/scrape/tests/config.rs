@@ -20,11 +20,8 @@ fn check_error(text: &str, want: &str) {
 
 #[test]
 fn defaults_come_from_upstream_and_the_global_section() {
-    let globals = Globals {
-        sample_limit: 5,
-        scrape_interval: model::duration::DurationMs(7000),
-        ..Globals::default()
-    };
+    let globals =
+        Globals { sample_limit: 5, scrape_interval: model::duration::DurationMs(7000), ..Globals::default() };
     let job = resolve("job_name: a\n", &globals).unwrap();
     assert_eq!((job.interval.0, job.timeout.0, job.sample_limit), (7000, 7000, 5));
     assert_eq!((job.metrics_path.as_str(), job.scheme.as_str()), ("/metrics", "http"));
@@ -108,8 +105,14 @@ fn mistakes_are_told_as_upstream_tells_them() {
         "job_name: a\nmetric_name_escaping_scheme: x\n",
         "unknown scrape config name escaping method specified, must be one of 'allow-utf-8', 'underscores', 'dots', or 'values', got \"x\"",
     );
-    check_error("job_name: a\nstatic_configs: [{targets: ['http://x']}]\n", "\"http://x\" is not a valid hostname");
-    check_error("job_name: a\nrelabel_configs: [null]\n", "empty or null target relabeling rule in scrape config");
+    check_error(
+        "job_name: a\nstatic_configs: [{targets: ['http://x']}]\n",
+        "\"http://x\" is not a valid hostname",
+    );
+    check_error(
+        "job_name: a\nrelabel_configs: [null]\n",
+        "empty or null target relabeling rule in scrape config",
+    );
     check_error(
         "job_name: a\nbearer_token: x\nbearer_token_file: y\n",
         "at most one of bearer_token & bearer_token_file must be configured",

@@ -324,3 +324,41 @@ fn a_target_that_is_gone_leaves_markers() {
     assert_eq!(lines[1], "up{instance=\"h:1\", job=\"j\"} stale @2500");
     assert_eq!(lines.len(), 6);
 }
+
+/// By hand: `cargo test --release -p ingest cost_per_sample -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost_per_sample() {
+    struct Sink;
+    impl storage::Writer for Sink {
+        fn write(
+            &mut self,
+            batch: &storage::Batch<'_>,
+            outcome: &mut storage::WriteOutcome,
+        ) -> Result<(), storage::WriteError> {
+            outcome.clear();
+            outcome.refs.extend((1..=batch.series.len() as u64).map(storage::SeriesRef));
+            Ok(())
+        }
+    }
+    let body: String = (0..2000)
+        .map(|i| {
+            format!(
+                "http_requests_total{{handler=\"/api/v1/{}\",code=\"200\",pod=\"p-{i}\"}} {}.5\n",
+                i % 50,
+                i * 37
+            )
+        })
+        .collect();
+    let mut b = Bench::new(|_| ());
+    b.engine.replace_writer(Box::new(Sink));
+    for round in 0..6 {
+        let rounds = if round == 0 { 1 } else { 200 };
+        let start = Instant::now();
+        for _ in 0..rounds {
+            assert_eq!(b.scrape_as("text/plain", &body).error, None);
+        }
+        let ns = start.elapsed().as_nanos() as f64 / f64::from(rounds) / 2000.0;
+        println!("round {round}: {ns:.1} ns per sample");
+    }
+}
