@@ -11,6 +11,9 @@ use storage::{SampleBuf, SelectHints};
 /// Labels by which info series and described series belong together.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
+/// Most values of an identifying label that are put into a regular expression.
+const MAX_ALTERNATIVES: usize = 500;
+
 /// An info series: its labels, and the time (ms) of its newest sample at each step.
 struct InfoSeries {
     labels: Labels,
@@ -102,6 +105,7 @@ impl Eval<'_> {
         grid: Grid,
     ) -> Result<Vec<InfoSeries>, QueryError> {
         let mut matchers = Vec::new();
+        let mut identified = false;
         for name in IDENTIFYING {
             let values: HashSet<&str> = base
                 .iter()
@@ -109,13 +113,15 @@ impl Eval<'_> {
                 .filter(|(_, plain)| !**plain)
                 .filter_map(|(out, _)| out.labels.get(name))
                 .collect();
-            if !values.is_empty() {
+            identified |= !values.is_empty();
+            // Only to select less: series are compared label by label later.
+            if !values.is_empty() && values.len() <= MAX_ALTERNATIVES {
                 let mut values: Vec<String> = values.into_iter().map(regex::escape).collect();
                 values.sort();
                 matchers.push(regex_matcher(name, &values.join("|"))?);
             }
         }
-        if matchers.is_empty() {
+        if !identified {
             return Ok(Vec::new());
         }
         matchers.extend_from_slice(data);

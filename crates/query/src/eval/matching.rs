@@ -1,9 +1,10 @@
 //! Operators between two instant vectors: one-to-one, many-to-one and one-to-many, with fill values.
 
 use super::binary::{bytes_of, projection};
+use super::collect::is_metadata;
 use super::element::{Element, columns};
 use super::key::{Groups, Projection};
-use super::{Collector, Eval, Grid, Out, Sink, drop_metadata};
+use super::{Collector, Eval, Grid, Out, Sink};
 use crate::QueryError;
 use crate::column::{BitIter, Column};
 use crate::plan::BinaryNode;
@@ -73,11 +74,16 @@ impl Eval<'_> {
             self.watch.check(grid.steps)?;
             let group = groups.find(&out.labels);
             let partners = group.map_or(&[][..], |g| &ones[g][..]);
-            // Steps of this series that no partner has.
-            let mut alone: Vec<u64> = out.column.any_bits().to_vec();
+            // Steps of this series that no partner has, if they are to be filled.
+            let mut alone: Vec<u64> = Vec::new();
+            if one_fill.is_some() {
+                alone.extend(out.column.any_bits());
+            }
             for &i in partners {
-                let bits = one[i].column.any_bits();
-                alone.iter_mut().zip(&bits).for_each(|(a, b)| *a &= !b);
+                if one_fill.is_some() {
+                    let bits = one[i].column.any_bits();
+                    alone.iter_mut().zip(&bits).for_each(|(a, b)| *a &= !b);
+                }
                 m.pair(self, group, &out.labels, &out.column, &one[i].labels, &one[i].column, &active)?;
             }
             if let Some(fill) = one_fill
@@ -222,12 +228,12 @@ impl Match<'_> {
         let op = self.b.op;
         let trims = matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
         let changes = !op.is_comparison() && !trims;
-        let mut labels =
-            if changes || (self.b.return_bool && !delayed) { drop_metadata(many) } else { many.clone() };
+        let drops_name = changes || (self.b.return_bool && !delayed);
         let names = &self.matching.labels;
-        if self.matching.card == Cardinality::OneToOne {
-            labels = labels.without(|n| names.iter().any(|x| x == n) != self.matching.on);
-        }
+        let one_to_one = self.matching.card == Cardinality::OneToOne;
+        let mut labels = many.without(|n| {
+            (drops_name && is_metadata(n)) || (one_to_one && names.iter().any(|x| x == n) != self.matching.on)
+        });
         if !self.matching.include.is_empty() {
             let mut builder = labels.builder();
             for name in &self.matching.include {

@@ -97,7 +97,9 @@ impl Eval<'_> {
         let per = (call.name == "rate").then_some(call.spec.range as f64 / 1000.0);
         let (t, f, st) = (&samples.t[..], &samples.f[..], &samples.st[..]);
         let (mut resets, mut overlaps) = (Vec::new(), Vec::new());
-        if counter {
+        // Most counters never fall; that is found out without branches.
+        let falls = f.iter().zip(f.iter().skip(1)).fold(false, |any, (a, b)| any | (b < a));
+        if counter && (falls || !st.is_empty()) {
             for i in 1..f.len() {
                 if f[i] < f[i - 1] || (!st.is_empty() && is_start_reset(st[i - 1], t[i - 1], st[i], t[i])) {
                     resets.push(i);
