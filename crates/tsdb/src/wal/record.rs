@@ -432,3 +432,7 @@ fn take_deltas(rest: &mut &[u8]) -> Option<Vec<f64>> {
     };
     (0..n).map(bucket).collect()
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
