@@ -63,7 +63,7 @@ pub(super) fn date(name: &str) -> Option<fn(&Civil) -> f64> {
 /// A date function of seconds since the epoch.
 pub(super) fn date_of(f: fn(&Civil) -> f64, seconds: f64) -> f64 {
     // What does not fit becomes the least integer in Go, which its calendar takes for the end of time.
-    let fits = (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&seconds);
+    let fits = (i64::MIN as f64..-(i64::MIN as f64)).contains(&seconds);
     f(&Civil::from_unix(if fits { seconds as i64 } else { i64::MAX }))
 }
 

@@ -213,7 +213,9 @@ impl<'q> Eval<'q> {
     /// A grid that could never be filled is refused before columns are made for it.
     fn check_grid(&mut self, grid: Grid) -> Result<(), QueryError> {
         let limit = if self.options.max_samples == 0 { usize::MAX } else { self.options.max_samples };
-        if grid.steps > limit.min(1 << 31) {
+        // A column and its copy must fit into the budget.
+        let bytes = self.options.memory_budget_bytes;
+        if grid.steps > limit.min(1 << 31) || (bytes > 0 && grid.steps > bytes / 16) {
             return Err(QueryError::TooManySamples);
         }
         self.watch.look()

@@ -150,7 +150,7 @@ impl Eval<'_> {
                 self.frame.add(step, total as i64, read as i64);
             }
         }
-        self.watch.check(work)
+        self.watch.check(work + grid.steps)
     }
 
     /// Says when a rate is taken of what does not look like a counter.

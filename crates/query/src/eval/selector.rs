@@ -59,7 +59,7 @@ impl Eval<'_> {
         for series in series.iter() {
             buf.clear();
             read(&**series, range, selector.stats_only, &mut buf)?;
-            self.watch.check(buf.len() + 16)?;
+            self.watch.check(buf.len() + grid.steps + 16)?;
             if buf.is_empty() {
                 continue;
             }
@@ -91,20 +91,21 @@ impl Eval<'_> {
         let series = self.series(selector.fetch)?;
         let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
         let lookback = self.lookback;
-        let range = TimeRange::new(first.saturating_sub(lookback) + 1, last.saturating_add(lookback));
+        let range =
+            TimeRange::new(first.saturating_sub(lookback).saturating_add(1), last.saturating_add(lookback));
         let (mut buf, mut samples) = (SampleBuf::default(), super::RangeBuf::default());
         for series in series.iter() {
             buf.clear();
             read(&**series, range, selector.stats_only, &mut buf)?;
-            self.watch.check(buf.len() + 16)?;
+            self.watch.check(buf.len() + grid.steps + 16)?;
             samples.fill(&mut buf, false);
             let mut column = self.column(grid.steps);
             let labels = series.labels();
             for step in 0..grid.steps {
                 let t = selector.reference(grid.time(step));
                 let window = |times: &[i64]| {
-                    let lo = times.partition_point(|x| *x <= t - lookback);
-                    (lo, times.partition_point(|x| *x <= t + lookback))
+                    let lo = times.partition_point(|x| *x <= t.saturating_sub(lookback));
+                    (lo, times.partition_point(|x| *x <= t.saturating_add(lookback)))
                 };
                 let ((lo, hi), (hlo, hhi)) = (window(&samples.t), window(&samples.ht));
                 if lo < hi && hlo < hhi {
