@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// As Go's server: 1 MiB of headers at most, here by HTTP/1 buffer and by HTTP/2 header list.
-const HEAD_BYTES: usize = 1 << 20;
+/// Longest head of a request, and so the largest read buffer of a connection: a thousand senders must not cost
+/// a gigabyte. (Go allows heads of 1 MiB.)
+const HEAD_BYTES: usize = 256 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
