@@ -274,8 +274,10 @@ impl Db {
         let head = self.head();
         let (min, max) = head.in_order_range();
         let aligned = |t: i64| t - t.rem_euclid(m.chunk_range);
-        let due = min <= max && max - min > m.chunk_range / 2 * 3;
-        let first = aligned(min.min(max));
+        let empty = min > max;
+        let due = !empty && max - min > m.chunk_range / 2 * 3;
+        // Everything late belongs before an empty head.
+        let first = if empty { i64::MAX } else { aligned(min) };
         let late_due = head.late_range().is_some_and(|r| r.min < first)
             && m.last_late.lock().elapsed().as_millis() as i64 > m.chunk_range;
         if due || late_due {

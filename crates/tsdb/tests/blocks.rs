@@ -136,6 +136,14 @@ fn late_samples_end_in_the_right_blocks() {
 }
 
 #[test]
+fn housekeeping_of_an_empty_store_does_nothing() {
+    let dir = tempfile::tempdir().expect("folder");
+    let db = open(dir.path(), options());
+    db.maintain(None).expect("maintains");
+    assert!(spans(&db).is_empty());
+}
+
+#[test]
 fn retention_deletes_whole_blocks_from_the_old_end() {
     let dir = tempfile::tempdir().expect("folder");
     let mut truth = Truth::new();
