@@ -5,20 +5,21 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
-use regex::Regex;
+use model::regexp::Regexp;
+
 use std::io::Write;
 
 /// The `--web.cors.origin` expression, anchored at both ends.
 #[derive(Clone, Debug)]
 pub struct Cors {
-    origin: Regex,
+    origin: std::sync::Arc<Regexp>,
 }
 
 impl Cors {
-    /// The error gives the compiler's text.
+    /// The error has Go's text.
     pub fn new(expression: &str) -> Result<Self, String> {
-        let origin = Regex::new(&format!("^(?s:{expression})$")).map_err(|e| e.to_string())?;
-        Ok(Cors { origin })
+        let origin = Regexp::wrapped(expression).map_err(|e| e.to_string())?;
+        Ok(Cors { origin: std::sync::Arc::new(origin) })
     }
 
     /// Adds `Vary: Origin` and, for a request with an allowed `Origin`, the permission headers.
