@@ -261,7 +261,7 @@ where
             let answer = async {
                 // Closing over unread bytes would reset the connection under the answer.
                 let mut request = [0; 4096];
-                stream.read(&mut request).await?;
+                let _some = stream.read(&mut request).await?;
                 stream.write_all(told).await?;
                 stream.shutdown().await
             };
