@@ -48,7 +48,7 @@ pub struct AgentOptions {
     pub min_wal_time_ms: i64,
     /// Segments last written to longer ago go even when a destination has not got them.
     pub max_wal_time_ms: i64,
-    /// Bytes of the log above which the oldest segments go even when a destination has not got them; 0: no
+    /// Bytes of all segments above which the oldest go even when a destination has not got them; 0: no
     /// limit, as upstream.
     pub max_wal_bytes: u64,
     /// How much older than the newest sample of its series a sample may be.

@@ -33,7 +33,7 @@ impl AgentStore {
             let mut schedule = self.0.schedule.lock();
             let last = *schedule.last.get_or_insert(now_ms);
             let since = now_ms.saturating_sub(last);
-            let over = options.max_wal_bytes > 0 && self.0.wal.size_bytes() > options.max_wal_bytes;
+            let over = options.max_wal_bytes > 0 && self.0.segment_bytes() > options.max_wal_bytes;
             // What was sent goes early when the disk fills, while there is still room for a checkpoint.
             let tight =
                 || self.0.disk.space(self.0.wal.dir()).is_ok_and(|s| s.free < 4 * options.segment_bytes);
@@ -148,20 +148,25 @@ impl Inner {
         })
     }
 
+    /// Bytes of all segments; not of the checkpoint, which removing segments does not make smaller.
+    fn segment_bytes(&self) -> u64 {
+        segments(&*self.disk, self.wal.dir()).map_or(0, |all| all.iter().map(|s| s.len).sum())
+    }
+
     /// The first segment that may stay under the byte budget.
     fn by_size(&self, all: &[Segment], active: u32) -> u32 {
         let first = all.first().map_or(active, |s| s.number);
         if self.options.max_wal_bytes == 0 {
             return first;
         }
-        let mut total = self.wal.size_bytes();
+        let mut total: u64 = all.iter().map(|s| s.len).sum();
         for segment in all.iter().filter(|s| s.number < active) {
             if total <= self.options.max_wal_bytes {
                 return segment.number;
             }
             total = total.saturating_sub(segment.len);
         }
-        if total <= self.options.max_wal_bytes { active } else { active.max(first) }
+        active
     }
 
     /// Says and counts what is removed before its time.
