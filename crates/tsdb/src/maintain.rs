@@ -273,8 +273,7 @@ impl Db {
     fn round(&self, m: &Maintainer, hold: Option<u32>) -> Result<(), StorageError> {
         let head = self.head();
         let (min, max) = head.in_order_range();
-        // An empty head begins at the beginning of time.
-        let aligned = |t: i64| t.saturating_sub(t.rem_euclid(m.chunk_range));
+        let aligned = |t: i64| t - t.rem_euclid(m.chunk_range);
         let empty = min > max;
         let due = !empty && max - min > m.chunk_range / 2 * 3;
         // Everything late belongs before an empty head.
