@@ -101,7 +101,7 @@ pub(crate) fn linear_regression(times: &[i64], values: &[f64], intercept_time: i
         if constant && i > 0 && y != first {
             constant = false;
         }
-        let x = (t - intercept_time) as f64 / 1e3;
+        let x = t.saturating_sub(intercept_time) as f64 / 1e3;
         x_sum.add(x);
         y_sum.add(y);
         xy_sum.add(x * y);
