@@ -141,7 +141,7 @@ impl Source<'_> {
 #[derive(Debug)]
 pub enum Parser<'a> {
     Text(TextParser<'a>),
-    Protobuf(ProtoParser<'a>),
+    Protobuf(Box<ProtoParser<'a>>),
 }
 
 impl<'a> Parser<'a> {
@@ -149,7 +149,7 @@ impl<'a> Parser<'a> {
         match media {
             Media::Text => Parser::Text(TextParser::prometheus(body, options)),
             Media::OpenMetrics => Parser::Text(TextParser::openmetrics(body, options)),
-            Media::Protobuf => Parser::Protobuf(ProtoParser::new(body, options)),
+            Media::Protobuf => Parser::Protobuf(Box::new(ProtoParser::new(body, options))),
         }
     }
 
