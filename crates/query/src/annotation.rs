@@ -2,6 +2,7 @@
 
 use crate::numeric::go_g;
 use crate::quantile::Forced;
+use hashbrown::HashMap;
 use model::labels::quote;
 use promql::Span;
 
@@ -39,6 +40,8 @@ struct Annotation {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations {
     list: Vec<Annotation>,
+    /// Where a text stands in the list.
+    known: HashMap<String, usize>,
 }
 
 /// Histogram arithmetic that an annotation is about.
@@ -65,7 +68,9 @@ fn for_metric(text: &str, metric: &str) -> String {
 
 impl Annotations {
     fn add(&mut self, level: Level, text: String, span: Span, detail: Detail) {
-        let Some(known) = self.list.iter_mut().find(|a| a.level == level && a.text == text) else {
+        // The same text always has the same level.
+        let Some(known) = self.known.get(&text).and_then(|at| self.list.get_mut(*at)) else {
+            self.known.insert(text.clone(), self.list.len());
             return self.list.push(Annotation { level, text, span, detail });
         };
         match (&mut known.detail, detail) {

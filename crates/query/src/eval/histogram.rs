@@ -157,7 +157,8 @@ impl Eval<'_> {
         let mut list = Vec::with_capacity(classic.len() + native.len());
         for (labels, drop_name, mut column) in native {
             // A native histogram beside classic buckets of the same name and labels: neither is used.
-            let twin = classic.iter_mut().find(|h| h.labels == labels);
+            let twin = groups.find(&labels).and_then(|number| classic.get_mut(number));
+            let twin = twin.filter(|h| h.labels == labels);
             if let Some(twin) = twin {
                 let metric =
                     if self.delayed() { labels.value(METRIC_NAME).to_owned() } else { String::new() };

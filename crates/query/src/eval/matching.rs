@@ -140,25 +140,33 @@ fn check_unique(
     swapped: bool,
 ) -> Result<(), QueryError> {
     for group in ones.iter().filter(|g| g.len() > 1) {
+        let mut all: Vec<u64> = vec![0; active.len()];
         for (at, &i) in group.iter().enumerate() {
-            for &j in &group[..at] {
-                let (a, b) = (one[i].column.any_bits(), one[j].column.any_bits());
-                if a.iter().zip(&b).zip(active).all(|((a, b), m)| a & b & m == 0) {
-                    continue;
-                }
-                let side = if swapped { "left" } else { "right" };
-                let matched = projection(matching).labels(&one[i].labels);
-                let (mut x, mut y) = (one[i].labels.to_string(), one[j].labels.to_string());
-                if x > y {
-                    std::mem::swap(&mut x, &mut y);
-                }
-                return Err(QueryError::exec(format!(
-                    "found duplicate series for the match group {matched} on the {side} hand-side of the operation: [{x}, {y}];many-to-many matching not allowed: matching labels must be unique on one side"
-                )));
+            let bits = one[i].column.any_bits();
+            if all.iter().zip(&bits).zip(active).any(|((all, bits), m)| all & bits & m != 0) {
+                let meets = |j: &&usize| {
+                    let other = one[**j].column.any_bits();
+                    bits.iter().zip(&other).zip(active).any(|((a, b), m)| a & b & m != 0)
+                };
+                let other = group[..at].iter().find(meets).map_or(i, |j| *j);
+                return Err(duplicate(&one[i].labels, &one[other].labels, matching, swapped));
             }
+            all.iter_mut().zip(&bits).for_each(|(all, bits)| *all |= bits);
         }
     }
     Ok(())
+}
+
+fn duplicate(a: &Labels, b: &Labels, matching: &VectorMatching, swapped: bool) -> QueryError {
+    let side = if swapped { "left" } else { "right" };
+    let matched = projection(matching).labels(a);
+    let (mut x, mut y) = (a.to_string(), b.to_string());
+    if x > y {
+        std::mem::swap(&mut x, &mut y);
+    }
+    QueryError::exec(format!(
+        "found duplicate series for the match group {matched} on the {side} hand-side of the operation: [{x}, {y}];many-to-many matching not allowed: matching labels must be unique on one side"
+    ))
 }
 
 impl Match<'_> {
@@ -176,6 +184,10 @@ impl Match<'_> {
     ) -> Result<(), QueryError> {
         let Some(group) = group else { return Ok(()) };
         let (l, r) = if self.swapped { (one, many) } else { (many, one) };
+        // Series that come and go have many partners, most of them at other times.
+        if l.any_bits().iter().zip(&r.any_bits()).zip(mask).all(|((l, r), m)| l & r & m == 0) {
+            return Ok(());
+        }
         let mut column = ev.column(self.grid.steps);
         let trims = matches!(self.b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
         let matched = if trims || l.has_hists() || r.has_hists() {
