@@ -25,7 +25,7 @@ use model::relabel::NameValidation;
 use model::{Labels, Metadata};
 use net::client::{ClientError, ClientOptions, HttpClient};
 use parking_lot::Mutex;
-use queue::{Fixed, Live, Queue};
+use queue::{Fixed, Live, Patience, Queue};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ struct Running {
 pub struct Supervisor {
     environment: Arc<Environment>,
     families: Arc<Families>,
-    running: Mutex<BTreeMap<String, Running>>,
+    running: Arc<Mutex<BTreeMap<String, Running>>>,
     /// Ends of queues that were replaced or removed.
     ending: Mutex<JoinSet<()>>,
 }
@@ -105,7 +105,7 @@ impl Supervisor {
         Supervisor {
             environment: Arc::new(environment),
             families,
-            running: Mutex::new(BTreeMap::new()),
+            running: Arc::default(),
             ending: Mutex::new(JoinSet::new()),
         }
     }
@@ -165,8 +165,13 @@ impl Supervisor {
         if let Some(old) = old {
             // Quick: requests are cancelled, the reader stops within a quarter of a second.
             let (sender, receiver) = std::sync::mpsc::channel();
+            let (families, url) = (self.families.clone(), fixed.url.clone());
             self.environment.runtime.spawn(async move {
-                old.queue.stop(None).await;
+                old.queue.stop(None, Patience::WhileItAnswers).await;
+                let before = &old.queue.shared.fixed;
+                if before.url != url {
+                    families.forget(&before.name, &before.url);
+                }
                 let _ = sender.send(());
             });
             let wait = || receiver.recv_timeout(Duration::from_secs(5));
@@ -183,9 +188,14 @@ impl Supervisor {
     /// Ends a destination that is no longer configured: what it has goes out while there is time.
     fn end(&self, old: Running, feed: &Arc<dyn Feed>) {
         let (environment, families, feed) = (self.environment.clone(), self.families.clone(), feed.clone());
+        let running = self.running.clone();
         let ended = async move {
-            old.queue.stop(Some(environment.flush_deadline)).await;
+            old.queue.stop(Some(environment.flush_deadline), Patience::UntilDeadline).await;
             let fixed = &old.queue.shared.fixed;
+            if running.lock().contains_key(&fixed.name) {
+                // It came back meanwhile: hold, metrics and position are those of its new queue.
+                return;
+            }
             feed.release(&fixed.name);
             families.forget(&fixed.name, &fixed.url);
             let (disk, dir) = (environment.disk.clone(), position::dir(&environment.storage_dir));
@@ -203,7 +213,7 @@ impl Supervisor {
         let running = std::mem::take(&mut *self.running.lock());
         let mut ending = std::mem::take(&mut *self.ending.lock());
         for old in running.into_values() {
-            let stop = async move { old.queue.stop(Some(flush_deadline)).await };
+            let stop = async move { old.queue.stop(Some(flush_deadline), Patience::WhileItAnswers).await };
             ending.spawn_on(stop, &self.environment.runtime);
         }
         while ending.join_next().await.is_some() {}

@@ -103,6 +103,9 @@ impl Shared {
         let now = self.concurrency().clamp(min, max);
         self.set_concurrency(now);
         *self.live.write() = Arc::new(live);
+        let _schedule = self.schedule.lock();
+        self.room.notify_all();
+        self.wake.notify_one();
     }
 
     pub(super) fn concurrency(&self) -> usize {
@@ -244,12 +247,12 @@ impl Queue {
 
     /// Stops. With a deadline everything that is in the log is read and sent first, unless the destination
     /// does not answer or the time is over; what is not sent then will be, after the next start.
-    pub(super) async fn stop(&self, flush: Option<Duration>) {
+    pub(super) async fn stop(&self, flush: Option<Duration>, patience: Patience) {
         let (name, url) = (&self.shared.fixed.name, &self.shared.fixed.url);
         tracing::info!(component = "remote", remote_name = %name, url = %url, "Stopping remote storage...");
         if let Some(deadline) = flush {
             self.shared.set_stop(Stop::Drain);
-            let _ = tokio::time::timeout(deadline, self.drained()).await;
+            let _ = tokio::time::timeout(deadline, self.drained(patience)).await;
         }
         self.shared.set_stop(Stop::Now);
         self.cancel.cancel();
@@ -275,19 +278,34 @@ impl Queue {
         tracing::info!(component = "remote", remote_name = %name, url = %url, "Remote storage stopped.");
     }
 
-    /// Ends when everything is sent, or when what is in flight only fails.
-    async fn drained(&self) {
+    /// Ends when everything is sent, or when patience ends.
+    async fn drained(&self, patience: Patience) {
+        let mut failing = 0;
         loop {
             if self.shared.reader_done.load(Relaxed) && self.shared.schedule.lock().is_idle() {
                 return;
             }
-            if self.shared.backing_off.load(Relaxed) > 0 {
+            failing = if self.shared.backing_off.load(Relaxed) > 0 { failing + 1 } else { 0 };
+            if patience == Patience::WhileItAnswers && failing > FAILING_LOOKS {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
 }
+
+/// How long a queue that stops tries to send what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A destination that only fails is left alone: it gets the rest after the next start.
+    WhileItAnswers,
+    /// There is no next start.
+    UntilDeadline,
+}
+
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// Looks in a row that find requests waiting to be tried again: about a second.
+const FAILING_LOOKS: u32 = 50;
 
 /// Saves the position and holds the log from there on.
 async fn save(shared: &Arc<Shared>, environment: &Arc<Environment>, at: Position) {

@@ -134,3 +134,44 @@ async fn reloads_do_not_wait_for_destinations() {
     agent.supervisor.shutdown(Duration::from_secs(60)).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_comes_back_keeps_its_place() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Arc::new(Log::default()));
+    let server = Server::start(|_| Answer(503, Vec::new(), "down")).await;
+    let agent = Agent::start(dir.path(), &log);
+    let config = config(&server.url, "", "");
+    agent.apply(std::slice::from_ref(&config));
+    log.series(10);
+    log.samples(10, 1000, 1.0);
+    server.wait("refusals", |stored| stored.requests >= 1).await;
+    // Gone, and back before its old queue has ended.
+    agent.apply(&[]);
+    agent.apply(std::slice::from_ref(&config));
+    server.script(ok);
+    log.samples(10, 2000, 1.0);
+    server.wait("rows", |stored| distinct(stored).len() == 20).await;
+    agent.settled().await;
+    agent.supervisor.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(log.held("dest"), Some(3));
+    assert!(dir.path().join("remote_write/dest.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_url_takes_over_the_position() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Arc::new(Log::default()));
+    let down = Server::start(|_| Answer(503, Vec::new(), "down")).await;
+    let server = Server::start(ok).await;
+    let agent = Agent::start(dir.path(), &log);
+    agent.apply(&[config(&down.url, "", "")]);
+    log.series(10);
+    log.samples(10, 1000, 1.0);
+    down.wait("refusals", |stored| stored.requests >= 1).await;
+    agent.apply(&[config(&server.url, "", "")]);
+    server.wait_rows(10).await;
+    server.assert_complete(10, 1);
+    let shards = agent.registry.snapshot();
+    let shards = shards.iter().find(|f| f.name == "prometheus_remote_storage_shards").unwrap();
+    assert_eq!(shards.points.len(), 1);
+    agent.supervisor.shutdown(Duration::from_secs(5)).await;
+}
