@@ -158,7 +158,7 @@ pub struct Scratch {
 }
 
 /// Memory that a scratch keeps at most between requests, bytes.
-const KEPT: usize = 4 << 20;
+const KEPT: usize = 2 << 20;
 
 impl Scratch {
     pub fn new() -> Self {
