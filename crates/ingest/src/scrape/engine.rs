@@ -4,26 +4,20 @@
 //! is stored as a whole or, when its text or a limit refuses it, not at all; in either case the store learns
 //! which series are gone and how the scrape went.
 
-use super::cache::{Cache, EntryId, Known};
-use super::labels::{Refused, Shaped, Shaper};
-use super::limit::{fit_buckets, fit_schema, schema_for_factor};
+use super::batch::{Row, Scratch, push_report, push_rows, push_stale, recycle, recycle_keeping_samples};
+use super::cache::Cache;
+use super::labels::Shaper;
+use super::reading::{Counts, Pass, Reading, Value};
 use super::report::{self, MOST, ReportSeries, Reported};
 use super::state::{JobRuntime, TargetState};
-use model::{MetricType, Sample, stale_nan};
+use model::stale_nan;
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
-use storage::key::push_label;
-use storage::{
-    Batch, BatchSeries, ExemplarRow, HistogramRow, MetadataRow, RejectReason, RowKind, SeriesId, SeriesRef,
-    WriteOutcome, Writer,
-};
+use storage::{MetadataRow, RejectReason, RowKind, SeriesRef, WriteOutcome, Writer};
 use wire::exposition::negotiate::pick_parser;
-use wire::exposition::{Entry, Exemplar, LabelBuf, Parser, ParserOptions};
+use wire::exposition::{Entry, LabelBuf, Parser, ParserOptions};
 
-/// Samples further in the future are refused.
-const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
+pub(super) use super::reading::Moment;
 
 /// A reply of a target, decoded.
 pub(super) struct Reply<'a> {
@@ -31,68 +25,11 @@ pub(super) struct Reply<'a> {
     pub(super) content_type: &'a str,
 }
 
-/// Memory for one scrape at a time, lent by the supervisor.
-#[derive(Default)]
-pub(super) struct Scratch {
-    pub(super) body: Vec<u8>,
-    keys: Vec<u8>,
-    rows: Vec<Row>,
-    exemplars: Vec<ExemplarAt>,
-    labels: LabelBuf,
-    batch: Batch<'static>,
-    outcome: WriteOutcome,
-    vanished: Vec<SeriesRef>,
-    metadata: Vec<(String, MetricType, String, String)>,
-}
-
-struct Row {
-    entry: EntryId,
-    reference: SeriesRef,
-    /// In `keys`; for rows without a reference.
-    key: Range<u32>,
-    samples: Range<u32>,
-    histograms: Range<u32>,
-    exemplars: Range<u32>,
-    tracked: bool,
-    created: bool,
-}
-
-struct ExemplarAt {
-    key: Range<u32>,
-    t: i64,
-    v: f64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    scraped: u64,
-    kept: u64,
-    added: u64,
-}
-
-/// When a scrape took place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    /// Timestamp of its samples, milliseconds.
-    pub(super) t: i64,
-    pub(super) start: Instant,
-    /// Wall clock now, milliseconds.
-    pub(super) now_ms: i64,
-}
-
 /// How a scrape ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Done {
     pub(super) error: Option<String>,
     pub(super) seconds: f64,
-}
-
-/// Which entries a pass over the body handles.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    First,
-    /// Only what has no reference (any more).
-    Unknown,
 }
 
 pub(super) struct Engine {
@@ -480,279 +417,5 @@ impl Engine {
                 self.report_unknown = true;
             }
         }
-    }
-}
-
-enum Value<'a> {
-    Float(f64),
-    Histogram(&'a model::FloatHistogram),
-}
-
-/// One pass over a body.
-struct Reading<'a> {
-    job: &'a JobRuntime,
-    cache: &'a mut Cache,
-    shaper: &'a mut Shaper,
-    scratch: &'a mut Scratch,
-    counts: &'a mut Counts,
-    pass: Pass,
-    at: Moment,
-    /// Samples that count for the limit.
-    seen: u64,
-    over_buckets: bool,
-    out_of_bounds: u64,
-    duplicates: u64,
-}
-
-impl Reading<'_> {
-    #[inline]
-    fn sample(
-        &mut self,
-        raw: &[u8],
-        given: Option<i64>,
-        value: Value<'_>,
-        exemplars: &[Exemplar<'_>],
-        labels: impl FnOnce(&mut LabelBuf) -> Result<(), String>,
-    ) -> Result<(), String> {
-        self.counts.scraped += 1;
-        let job = &self.job.job;
-        let given = given.filter(|_| job.honor_timestamps);
-        let t = given.unwrap_or(self.at.t);
-        let found = self.cache.find(raw);
-        let reference = match found.known {
-            Known::Dropped => return Ok(()),
-            Known::Ref(reference) => reference,
-            Known::New => SeriesRef(0),
-        };
-        if self.pass == Pass::Unknown && reference.0 != 0 {
-            return Ok(());
-        }
-        let key_from = self.scratch.keys.len() as u32;
-        if reference.0 == 0 && !self.shape(found.id, found.created, labels)? {
-            return Ok(());
-        }
-        let key = key_from..self.scratch.keys.len() as u32;
-        if found.again && given.is_none() && self.pass == Pass::First {
-            self.counts.kept += 1;
-            self.duplicates += 1;
-            return Ok(());
-        }
-        self.seen += 1;
-        self.counts.kept += 1;
-        if t > self.at.now_ms.saturating_add(MAX_AHEAD_MS) {
-            self.out_of_bounds += 1;
-            if found.created {
-                self.cache.remove(found.id);
-            }
-            return Ok(());
-        }
-        let tables = &mut self.scratch.batch;
-        let (samples, histograms) = (tables.samples.len() as u32, tables.histograms.len() as u32);
-        let mut native = false;
-        match value {
-            Value::Float(v) => tables.samples.push(Sample { t, v }),
-            Value::Histogram(h) => {
-                native = true;
-                let mut h = h.clone();
-                fit_schema(&mut h, schema_for_factor(job.native_histogram_min_bucket_factor));
-                if !fit_buckets(&mut h, job.native_histogram_bucket_limit) {
-                    self.over_buckets = true;
-                    return Ok(());
-                }
-                tables.histograms.push(HistogramRow { t, histogram: Arc::new(h) });
-            }
-        }
-        if reference.0 == 0 && !found.again {
-            self.counts.added += 1;
-        }
-        let exemplars_from = self.scratch.exemplars.len() as u32;
-        for exemplar in exemplars {
-            self.exemplar(exemplar, t, native);
-        }
-        let tables = &self.scratch.batch;
-        self.scratch.rows.push(Row {
-            entry: found.id,
-            reference,
-            key,
-            samples: samples..tables.samples.len() as u32,
-            histograms: histograms..tables.histograms.len() as u32,
-            exemplars: exemplars_from..self.scratch.exemplars.len() as u32,
-            tracked: given.is_none() || job.track_timestamps_staleness,
-            created: found.created,
-        });
-        Ok(())
-    }
-
-    /// Makes the key of a series that has no reference. False: relabelling drops it.
-    #[cold]
-    fn shape(
-        &mut self,
-        id: EntryId,
-        created: bool,
-        labels: impl FnOnce(&mut LabelBuf) -> Result<(), String>,
-    ) -> Result<bool, String> {
-        let shaped = labels(&mut self.scratch.labels).map_err(Refused::Invalid).and_then(|()| {
-            self.shaper.shape(&mut self.scratch.labels, &self.job.metric_rules, &mut self.scratch.keys)
-        });
-        match shaped {
-            Ok(Shaped::Keep) => Ok(true),
-            Ok(Shaped::Drop) => {
-                self.cache.set_dropped(id);
-                Ok(false)
-            }
-            Err(refused) => {
-                if created {
-                    self.cache.remove(id);
-                }
-                Err(match refused {
-                    Refused::Invalid(text) => text,
-                    Refused::LabelLimit(text) => {
-                        self.job.meters.label_limits.inc();
-                        text
-                    }
-                })
-            }
-        }
-    }
-
-    fn exemplar(&mut self, exemplar: &Exemplar<'_>, t: i64, native: bool) {
-        // Without a time of their own exemplars of native histograms cannot be told apart.
-        let t = match exemplar.t {
-            Some(own) => own,
-            None if native => return,
-            None => t,
-        };
-        // A wrong exemplar does not harm its sample.
-        if exemplar.labels(&mut self.scratch.labels).is_err() {
-            return;
-        }
-        self.scratch.labels.sort();
-        let from = self.scratch.keys.len() as u32;
-        for (name, value) in self.scratch.labels.iter().filter(|(_, v)| !v.is_empty()) {
-            push_label(&mut self.scratch.keys, name, value);
-        }
-        let key = from..self.scratch.keys.len() as u32;
-        self.scratch.exemplars.push(ExemplarAt { key, t, v: exemplar.value });
-    }
-
-    fn finish(self) -> Result<(), String> {
-        let meters = &self.job.meters;
-        if self.pass == Pass::First {
-            meters.duplicate.add(self.duplicates);
-            meters.out_of_bounds.add(self.out_of_bounds);
-        }
-        if self.duplicates > 0 {
-            tracing::warn!(component = "scrape manager", scrape_pool = %self.job.job.name, num_dropped = self.duplicates, "Error on ingesting samples with different value but same timestamp");
-        }
-        if self.out_of_bounds > 0 {
-            tracing::warn!(component = "scrape manager", scrape_pool = %self.job.job.name, num_dropped = self.out_of_bounds, "Error on ingesting samples that are too old or are too far into the future");
-        }
-        let limit = self.job.job.sample_limit;
-        if limit > 0 && self.seen > limit {
-            meters.sample_limit.inc();
-            let fitting = self.counts.added.min(limit);
-            self.counts.added = fitting;
-            return Err("sample limit exceeded".into());
-        }
-        if self.over_buckets {
-            meters.bucket_limit.inc();
-            return Err("histogram bucket limit exceeded".into());
-        }
-        Ok(())
-    }
-}
-
-impl Scratch {
-    /// Empties everything but the body.
-    fn clear(&mut self) {
-        self.keys.clear();
-        self.rows.clear();
-        self.exemplars.clear();
-        self.labels.clear();
-        self.batch.clear();
-        self.outcome.clear();
-        self.vanished.clear();
-        self.metadata.clear();
-    }
-
-    /// Bytes that it holds on to.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.body.capacity()
-            + self.keys.capacity()
-            + self.rows.capacity() * size_of::<Row>()
-            + self.batch.samples.capacity() * size_of::<Sample>()
-            + self.batch.series.capacity() * size_of::<BatchSeries<'_>>()
-    }
-}
-
-fn bytes_at(keys: &[u8], at: &Range<u32>) -> Range<usize> {
-    let end = (at.end as usize).min(keys.len());
-    (at.start as usize).min(end)..end
-}
-
-fn push_rows<'k>(batch: &mut Batch<'k>, rows: &[Row], keys: &'k [u8], exemplars: &[ExemplarAt]) {
-    let key = |at: &Range<u32>| keys.get(bytes_at(keys, at)).unwrap_or_default();
-    batch.series.extend(rows.iter().map(|row| BatchSeries {
-        id: match row.reference {
-            SeriesRef(0) => SeriesId::Key(key(&row.key)),
-            reference => SeriesId::Ref(reference),
-        },
-        samples: row.samples.clone(),
-        histograms: row.histograms.clone(),
-        exemplars: row.exemplars.clone(),
-    }));
-    batch.exemplars.extend(exemplars.iter().map(|e| ExemplarRow { labels: key(&e.key), t: e.t, v: e.v }));
-}
-
-fn push_one<'k>(batch: &mut Batch<'k>, id: SeriesId<'k>, t: i64, v: f64) {
-    let at = batch.samples.len() as u32;
-    batch.samples.push(Sample { t, v });
-    batch.series.push(BatchSeries { id, samples: at..at + 1, histograms: 0..0, exemplars: 0..0 });
-}
-
-fn push_stale(batch: &mut Batch<'_>, vanished: &[SeriesRef], t: i64) {
-    for reference in vanished {
-        push_one(batch, SeriesId::Ref(*reference), t, stale_nan());
-    }
-}
-
-fn push_report<'k>(batch: &mut Batch<'k>, report: &'k [ReportSeries], values: &Reported, t: i64) {
-    for (series, value) in report.iter().zip(values) {
-        let id = match series.reference {
-            SeriesRef(0) => SeriesId::Key(&series.key),
-            reference => SeriesId::Ref(reference),
-        };
-        push_one(batch, id, t, *value);
-    }
-}
-
-/// The same memory for a batch with another lifetime.
-fn recycle<'b>(mut batch: Batch<'_>) -> Batch<'b> {
-    batch.clear();
-    recycle_keeping_samples(batch)
-}
-
-/// As [`recycle`], keeping the tables that borrow nothing.
-fn recycle_keeping_samples<'b>(mut batch: Batch<'_>) -> Batch<'b> {
-    batch.series.clear();
-    batch.exemplars.clear();
-    batch.metadata.clear();
-    Batch {
-        // Collecting an empty iterator over a vector's own memory keeps that memory.
-        series: batch
-            .series
-            .into_iter()
-            .map(|s| BatchSeries {
-                id: SeriesId::Key(&[]),
-                samples: s.samples,
-                histograms: s.histograms,
-                exemplars: s.exemplars,
-            })
-            .collect(),
-        samples: batch.samples,
-        histograms: batch.histograms,
-        exemplars: batch.exemplars.into_iter().map(|e| ExemplarRow { labels: &[], t: e.t, v: e.v }).collect(),
-        metadata: Vec::new(),
-        reject_out_of_order: batch.reject_out_of_order,
     }
 }

@@ -3,6 +3,7 @@
 //! Room: `ingest`. Fetches through `net::client`, reads with `wire::exposition`, writes through
 //! `storage::append`; knows no store. [`Supervisor`] is the way in.
 
+mod batch;
 mod cache;
 pub mod config;
 mod engine;
@@ -12,6 +13,7 @@ mod limit;
 mod metadata;
 mod meters;
 mod pool;
+mod reading;
 mod report;
 mod state;
 mod supervisor;

@@ -1,6 +1,7 @@
 //! The loop of one target: wait, fetch, store, report, until told to stop.
 
-use super::engine::{Engine, Moment, Reply, Scratch};
+use super::batch::Scratch;
+use super::engine::{Engine, Moment, Reply};
 use super::fetch::{FetchError, Fetched, decode, fetch};
 use super::state::{JobRuntime, LastScrape, TargetState};
 use crate::status::Health;

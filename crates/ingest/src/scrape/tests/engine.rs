@@ -1,8 +1,9 @@
 //! One target, body by body.
 
 use super::FakeStore;
+use crate::scrape::batch::Scratch;
 use crate::scrape::config::{Globals, ScrapeConfig};
-use crate::scrape::engine::{Done, Engine, Moment, Reply, Scratch};
+use crate::scrape::engine::{Done, Engine, Moment, Reply};
 use crate::scrape::meters::Meters;
 use crate::scrape::state::{JobRuntime, TargetState};
 use crate::scrape::target::populate;
