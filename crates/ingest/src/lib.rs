@@ -4,5 +4,5 @@
 #![forbid(unsafe_code)]
 
 pub mod receive;
-pub mod status;
 pub mod scrape;
+pub mod status;
