@@ -209,3 +209,55 @@ fn labels_are_listed() {
     assert_eq!(querier.label_values("__name__", &[], 0).unwrap(), ["a", "b"]);
     assert_eq!(querier.label_values("nope", &[], 0).unwrap(), [""; 0]);
 }
+
+#[test]
+fn churn_gives_memory_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let key = |n: usize| key_of(&[("__name__", "m"), ("pod", &format!("pod-{n}-{}", "x".repeat(40)))]);
+    let keys: Vec<Vec<u8>> = (0..30_000).map(key).collect();
+    let mut sent = Rows::new();
+    for hour in 0..6i64 {
+        let from = hour as usize * 5000;
+        // Every thousandth series stays for good.
+        let stay = (0..from).filter(|n| n % 1000 == 7);
+        let rows: Vec<usize> = stay.chain(from..from + 5000).collect();
+        let point = [(hour * HOUR, hour as f64)];
+        let batch: Vec<(&[u8], &[(i64, f64)])> =
+            rows.iter().map(|n| (keys[*n].as_slice(), &point[..])).collect();
+        assert!(write(&mut *writer, &batch, false).rejected.is_empty());
+        for n in rows.into_iter().filter(|n| n % 1000 == 7) {
+            let name = format!("{{__name__=\"m\", pod=\"pod-{n}-{}\"}}", "x".repeat(40));
+            sent.entry(name).or_default().push((hour * HOUR, hour as f64));
+        }
+    }
+    let before = db.ledger();
+    db.truncate(4 * HOUR, None).unwrap();
+    let after = db.ledger();
+    assert_eq!(after.series, 10_020);
+    assert!(after.entries * 2 < before.entries, "{before:?} {after:?}");
+    assert!(after.texts * 2 < before.texts, "{before:?} {after:?}");
+    let long: Vec<Matcher> = vec![
+        Matcher::new(model::MatchOp::Regex, "pod", "pod-([0-9]+00)?7-.*").unwrap(),
+        Matcher::equal("__name__", "m"),
+    ];
+    let check = |db: &Db| {
+        let found = read(db, &long);
+        assert_eq!(found.len(), 30);
+        for (name, rows) in &found {
+            let want: Vec<(i64, f64)> = sent[name].iter().copied().filter(|(t, _)| *t >= 4 * HOUR).collect();
+            assert_eq!(*rows, want, "{name}");
+        }
+    };
+    check(&db);
+    // Known series go on, gone ones come again.
+    let rows: Vec<(&[u8], &[(i64, f64)])> =
+        vec![(&keys[7], &[(6 * HOUR, 6.0)]), (&keys[8], &[(6 * HOUR, 6.0)])];
+    let again = write(&mut *writer, &rows, false);
+    assert_eq!((again.series_created, again.samples), (1, 2));
+    drop((writer, db));
+    let db = open(dir.path());
+    let seven = [Matcher::equal("pod", format!("pod-7-{}", "x".repeat(40)))];
+    assert_eq!(read(&db, &seven).into_values().next().unwrap().last(), Some(&(6 * HOUR, 6.0)));
+}

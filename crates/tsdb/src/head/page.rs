@@ -39,8 +39,10 @@ struct Link {
 
 pub(crate) struct Page(Mutex<Cells>);
 
-/// What the lock of a page guards.
+/// What the lock of a page guards. Tables are indexed by position, which is the slot until the page is folded.
 pub(crate) struct Cells {
+    /// Position by slot, of a page most of whose series are gone; 0 for those, where a dead entry stands.
+    folded: Option<Box<[u16]>>,
     entries: Vec<Entry>,
     /// Reference that followed last time; 0 for the natural successor.
     next: Vec<u32>,
@@ -59,6 +61,7 @@ impl Page {
         let mut entries = Vec::with_capacity(PAGE_SERIES);
         entries.resize_with(PAGE_SERIES, Entry::default);
         Page(Mutex::new(Cells {
+            folded: None,
             entries,
             next: vec![NONE; PAGE_SERIES],
             pairs_at: vec![0; PAGE_SERIES],
@@ -76,15 +79,24 @@ impl Page {
 }
 
 impl Cells {
+    #[inline]
+    fn position(&self, slot: usize) -> usize {
+        match &self.folded {
+            None => slot,
+            Some(positions) => usize::from(positions[slot]),
+        }
+    }
+
     /// The entry of a slot, live or not.
     #[inline]
     pub(crate) fn entry(&mut self, slot: usize) -> &mut Entry {
-        &mut self.entries[slot % PAGE_SERIES]
+        let at = self.position(slot);
+        &mut self.entries[at]
     }
 
     #[inline]
     pub(crate) fn peek(&self, slot: usize) -> &Entry {
-        &self.entries[slot % PAGE_SERIES]
+        &self.entries[self.position(slot)]
     }
 
     pub(crate) fn is_live(&self, slot: usize) -> bool {
@@ -96,6 +108,7 @@ impl Cells {
             // Small steps instead of doubling: at most 8 KiB are ever idle.
             self.pairs.reserve_exact(2048.max(pairs.len() + 1));
         }
+        self.unfold();
         self.pairs_at[slot] = self.pairs.len() as u32;
         self.pairs.push(pairs.len() as u32);
         self.pairs.extend_from_slice(pairs);
@@ -104,7 +117,7 @@ impl Cells {
 
     /// Pair ids of a series, sorted by label name.
     pub(crate) fn pairs(&self, slot: usize) -> &[u32] {
-        let at = self.pairs_at.get(slot).map_or(0, |at| *at as usize);
+        let at = self.pairs_at.get(self.position(slot)).map_or(0, |at| *at as usize);
         match self.pairs.get(at) {
             Some(n) if self.is_live(slot) => self.pairs.get(at + 1..at + 1 + *n as usize).unwrap_or(&[]),
             _ => &[],
@@ -114,32 +127,38 @@ impl Cells {
     /// The reference expected after this series.
     #[inline]
     pub(crate) fn successor(&self, series: u32) -> u32 {
-        match self.next[series as usize % PAGE_SERIES] {
+        match self.next[self.position(split(series).1)] {
             NONE => series.wrapping_add(1),
             next => next,
         }
     }
 
     pub(crate) fn learn(&mut self, series: u32, next: u32) {
-        self.next[series as usize % PAGE_SERIES] = if next == series.wrapping_add(1) { NONE } else { next };
+        let at = self.position(split(series).1);
+        self.next[at] = if next == series.wrapping_add(1) { NONE } else { next };
     }
 
     /// Notes a full chunk, newer than those before it.
     pub(crate) fn add_mapped(&mut self, slot: usize, chunk: Mapped) {
         if self.newest.is_empty() {
-            self.newest = vec![NONE; PAGE_SERIES];
+            self.newest = vec![NONE; self.entries.len()];
         }
         if self.links.len() == self.links.capacity() {
             self.links.reserve_exact(if self.links.is_empty() { 64 } else { 512 });
         }
         let span = chunk.max.saturating_sub(chunk.min).clamp(0, i64::from(u32::MAX)) as u32;
-        self.links.push(Link { at: chunk.at, min: chunk.min, span, before: self.newest[slot] });
-        self.newest[slot] = self.links.len() as u32;
+        let at = self.position(slot);
+        self.links.push(Link { at: chunk.at, min: chunk.min, span, before: self.newest[at] });
+        self.newest[at] = self.links.len() as u32;
     }
 
     /// Full chunks of a series, newest first.
     pub(crate) fn mapped(&self, slot: usize) -> impl Iterator<Item = Mapped> {
-        let mut at = self.newest.get(slot).copied().unwrap_or(NONE);
+        self.mapped_at(self.position(slot))
+    }
+
+    fn mapped_at(&self, position: usize) -> impl Iterator<Item = Mapped> {
+        let mut at = self.newest.get(position).copied().unwrap_or(NONE);
         std::iter::from_fn(move || {
             let link = self.links.get((at as usize).checked_sub(1)?)?;
             at = link.before;
@@ -148,7 +167,8 @@ impl Cells {
     }
 
     pub(crate) fn clear_mapped(&mut self, slot: usize) {
-        if let Some(newest) = self.newest.get_mut(slot) {
+        let at = self.position(slot);
+        if let Some(newest) = self.newest.get_mut(at) {
             *newest = NONE;
         }
     }
@@ -174,9 +194,9 @@ impl Cells {
     pub(crate) fn retain_mapped(&mut self, keep: impl Fn(&Mapped) -> bool) -> u64 {
         let mut gone = 0;
         let mut links = Vec::new();
-        for slot in 0..self.newest.len() {
+        for at in 0..self.newest.len() {
             let mut kept: Vec<Mapped> = Vec::new();
-            for chunk in self.mapped(slot) {
+            for chunk in self.mapped_at(at) {
                 if keep(&chunk) {
                     kept.push(chunk);
                 } else {
@@ -189,7 +209,7 @@ impl Cells {
                 links.push(Link { at: chunk.at, min: chunk.min, span, before });
                 before = links.len() as u32;
             }
-            self.newest[slot] = before;
+            self.newest[at] = before;
         }
         links.shrink_to_fit();
         self.links = links;
@@ -198,10 +218,65 @@ impl Cells {
 
     /// Forgets a series. Its slot is not used again.
     pub(crate) fn remove(&mut self, slot: usize) {
-        self.entries[slot] = Entry::default();
-        self.next[slot] = NONE;
+        *self.entry(slot) = Entry::default();
+        let at = self.position(slot);
+        self.next[at] = NONE;
         self.clear_mapped(slot);
         self.drop_late(slot);
+    }
+
+    /// Gives back the memory of series that are gone, when most are. No series may come to this page later.
+    pub(crate) fn fold(&mut self) {
+        let live: Vec<usize> = self.live_slots().collect();
+        if live.len() * 2 > self.entries.len() {
+            return;
+        }
+        let mut positions = vec![0u16; PAGE_SERIES].into_boxed_slice();
+        let mut entries = Vec::with_capacity(live.len() + 1);
+        entries.push(Entry::default());
+        let (mut next, mut pairs_at, mut newest) = (vec![NONE], vec![0], vec![NONE]);
+        for slot in live {
+            let at = self.position(slot);
+            positions[slot] = entries.len() as u16;
+            entries.push(std::mem::take(&mut self.entries[at]));
+            next.push(self.next[at]);
+            pairs_at.push(self.pairs_at[at]);
+            newest.push(self.newest.get(at).copied().unwrap_or(NONE));
+        }
+        (self.entries, self.next, self.pairs_at, self.newest) = (entries, next, pairs_at, newest);
+        self.folded = Some(positions);
+        self.rewrite_pairs(|pair| pair);
+    }
+
+    /// Back to one position per slot: a page that gets a series again, which is rare.
+    fn unfold(&mut self) {
+        let Some(positions) = self.folded.take() else { return };
+        let mut entries = Vec::with_capacity(PAGE_SERIES);
+        entries.resize_with(PAGE_SERIES, Entry::default);
+        let (mut next, mut pairs_at, mut newest) =
+            (vec![NONE; PAGE_SERIES], vec![0; PAGE_SERIES], vec![NONE; PAGE_SERIES]);
+        for (slot, at) in positions.iter().enumerate().filter(|(_, at)| **at != 0) {
+            let at = usize::from(*at);
+            entries[slot] = std::mem::take(&mut self.entries[at]);
+            (next[slot], pairs_at[slot], newest[slot]) = (self.next[at], self.pairs_at[at], self.newest[at]);
+        }
+        (self.entries, self.next, self.pairs_at, self.newest) = (entries, next, pairs_at, newest);
+    }
+
+    /// Gives every pair id its new number, leaving out those of series that are gone.
+    pub(crate) fn rewrite_pairs(&mut self, number: impl Fn(u32) -> u32) {
+        let mut pairs: Vec<u32> = Vec::new();
+        let slots: Vec<usize> = self.live_slots().collect();
+        for slot in slots {
+            let from = pairs.len();
+            let old = self.pairs(slot);
+            pairs.push(old.len() as u32);
+            pairs.extend(old.iter().map(|pair| number(*pair)));
+            let at = self.position(slot);
+            self.pairs_at[at] = from as u32;
+        }
+        pairs.shrink_to_fit();
+        self.pairs = pairs;
     }
 
     pub(crate) fn live_slots(&self) -> impl Iterator<Item = usize> {
@@ -211,7 +286,8 @@ impl Cells {
     /// Bytes of entries and side tables, of pair ids, and of open chunks.
     pub(crate) fn bytes(&self) -> (usize, usize, usize) {
         let buffers: usize = self.entries.iter().map(Entry::buffer_bytes).sum();
-        let tables = PAGE_SERIES * (size_of::<Entry>() + 8)
+        let tables = self.entries.len() * (size_of::<Entry>() + 8)
+            + self.folded.as_ref().map_or(0, |f| f.len() * 2)
             + self.newest.capacity() * 4
             + self.links.capacity() * size_of::<Link>();
         (tables, self.pairs.capacity() * 4, buffers)

@@ -159,6 +159,31 @@ impl Index {
         }
     }
 
+    /// Whether most texts belong to nobody, so that [`Index::rebuild`] pays.
+    pub(crate) fn is_sparse(&self) -> bool {
+        let dead = self.postings.iter().filter(|p| p.is_empty()).count();
+        dead > 10_000 && dead * 2 > self.postings.len()
+    }
+
+    /// Drops texts that no series carries. Pairs get new ids: the answer gives them by old id.
+    pub(crate) fn rebuild(&mut self) -> Vec<u32> {
+        let mut fresh = Index::new();
+        let mut numbers = vec![0; self.postings.len()];
+        for pair in 0..self.postings.len() {
+            if self.postings[pair].is_empty() {
+                continue;
+            }
+            let (name, value) = self.texts.label(pair as u32);
+            if let Some(id) = fresh.texts.intern(name, value) {
+                numbers[pair] = id;
+                fresh.postings.push(std::mem::take(&mut self.postings[pair]));
+            }
+        }
+        fresh.all = std::mem::take(&mut self.all);
+        *self = fresh;
+        numbers
+    }
+
     pub(crate) fn of_pair(&self, pair: u32) -> &Postings {
         static NOBODY: Postings = Postings::None;
         self.postings.get(pair as usize).unwrap_or(&NOBODY)

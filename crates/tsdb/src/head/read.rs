@@ -29,6 +29,16 @@ impl Readers {
     }
 }
 
+impl Readers {
+    /// Does something while nobody reads and nobody can begin to; nothing when somebody does.
+    pub(super) fn when_idle(&self, act: impl FnOnce()) {
+        let open = self.open.lock();
+        if open.1.is_empty() {
+            act();
+        }
+    }
+}
+
 /// An open querier; shared by everything it has selected.
 struct Reading {
     head: Arc<Head>,

@@ -359,8 +359,10 @@ impl Replay<'_> {
             let mapped = Mapped { at: chunk.at, min: chunk.min, max: chunk.max };
             if chunk.late {
                 let late = cells.late_mut(slot);
-                if !late.mapped.contains(&mapped) {
-                    late.mapped.push(mapped);
+                if let Err(at) = late.mapped.binary_search_by_key(&mapped.at, |c| c.at) {
+                    // In the order in which they were written, also under two references: of two samples
+                    // of one time the first one wins.
+                    late.mapped.insert(at, mapped);
                     self.late_min = self.late_min.min(mapped.min);
                     self.late_max = self.late_max.max(mapped.max);
                 }

@@ -128,6 +128,11 @@ impl SeriesTable {
         self.last.fetch_max(series, Relaxed);
     }
 
+    /// Number of the page that gets new series.
+    pub(crate) fn filling_page(&self) -> usize {
+        split(self.last.load(Relaxed)).0
+    }
+
     /// Lets go of pages without live series, except the one that is being filled.
     pub(crate) fn drop_empty_pages(&self) {
         let _grow = self.grow.lock();

@@ -84,6 +84,7 @@ impl Head {
             gone.iter().for_each(|series| tombstones.remove(series));
         }
         self.table.drop_empty_pages();
+        self.tidy();
         if oldest != i64::MAX {
             self.min_time.store(oldest.max(mint), Relaxed);
         } else if self.max_time.load(Relaxed) != i64::MIN {
@@ -100,6 +101,28 @@ impl Head {
             tracing::error!(component = "tsdb", err = %e, "Truncating head chunks failed");
         }
         Ok(())
+    }
+
+    /// Gives back the memory of forgotten series: thin pages are folded, and texts are gathered anew when most
+    /// of them are dead and no querier holds their numbers. The gate is held by the caller.
+    fn tidy(&self) {
+        let pages = self.table.pages();
+        let filling = self.table.filling_page();
+        for (number, page) in pages.iter().enumerate() {
+            if let Some(page) = page.as_ref().filter(|_| number < filling) {
+                page.lock().fold();
+            }
+        }
+        let mut index = self.index.write();
+        if !index.is_sparse() {
+            return;
+        }
+        self.readers.when_idle(|| {
+            let numbers = index.rebuild();
+            for page in pages.iter().flatten() {
+                page.lock().rewrite_pairs(|pair| numbers.get(pair as usize).copied().unwrap_or(0));
+            }
+        });
     }
 
     /// Writes a checkpoint of the lower two thirds of the log and removes those segments, as upstream does;
