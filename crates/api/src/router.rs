@@ -18,6 +18,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What an endpoint that runs itself comes to.
+pub(crate) type Answer = Result<Response<Body>, ApiError>;
+
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A request to the JSON API, read as far as all handlers need it.
@@ -81,7 +84,7 @@ pub(crate) enum Run {
     /// Reads the store: on a thread for blocking work.
     Blocking(fn(&Api, &Call) -> Outcome),
     /// Runs itself, e.g. to be cancelled with the request.
-    Async(fn(Arc<Api>, Call) -> BoxFuture<Result<Response<Body>, ApiError>>),
+    Async(fn(Arc<Api>, Call) -> BoxFuture<Answer>),
     /// Not JSON: answers the raw request.
     Raw(fn(Arc<Api>, Request) -> BoxFuture<Response<Body>>),
 }

@@ -192,6 +192,11 @@ impl Api {
         self.running.load_full()
     }
 
+    /// How many more queries may run now.
+    pub fn free_places(&self) -> usize {
+        self.gate.available_permits()
+    }
+
     pub(crate) fn doors(&self) -> Option<&Doors> {
         self.doors.get()
     }

@@ -3,7 +3,7 @@
 use crate::error::{ApiError, ErrorKind};
 use crate::json::Json;
 use crate::params::{parse_duration_ns, parse_limit, parse_time, time_param};
-use crate::router::{BoxFuture, Call, Reply};
+use crate::router::{Answer, BoxFuture, Call, Reply};
 use crate::state::{Api, Options};
 use axum::body::Body;
 use http::Response;
@@ -85,7 +85,7 @@ enum Span {
     Range(i64, i64, i64),
 }
 
-pub(crate) fn instant(api: Arc<Api>, call: Call) -> BoxFuture<Result<Response<Body>, ApiError>> {
+pub(crate) fn instant(api: Arc<Api>, call: Call) -> BoxFuture<Answer> {
     Box::pin(async move {
         let limit = limit_param(&call)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
@@ -94,7 +94,7 @@ pub(crate) fn instant(api: Arc<Api>, call: Call) -> BoxFuture<Result<Response<Bo
     })
 }
 
-pub(crate) fn range(api: Arc<Api>, call: Call) -> BoxFuture<Result<Response<Body>, ApiError>> {
+pub(crate) fn range(api: Arc<Api>, call: Call) -> BoxFuture<Answer> {
     Box::pin(async move {
         let limit = limit_param(&call)?;
         let time = |name: &str| parse_time(call.form.get(name)).map_err(|e| ApiError::parameter(name, e));

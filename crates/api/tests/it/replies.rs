@@ -115,3 +115,39 @@ async fn statistics_on_request() {
         r#""warnings":["value \"x\" for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""]}"#
     ), "{}", answer.body);
 }
+
+/// Windows that must be sorted at each of many steps keep the engine busy for seconds.
+const LONG: &str =
+    "/api/v1/query_range?start=0&end=11000&step=1&query=quantile_over_time(0.5,vector(time())[3h:1s])";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_stops_its_query() {
+    let door = Door::with(|o| o.max_concurrency = 1);
+    {
+        let mut long = Box::pin(door.get(LONG));
+        // Past the gate: the only place is taken.
+        while door.api.free_places() > 0 {
+            assert!(futures_util::poll!(long.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    let answer = door.get("/api/v1/query?query=1&time=1&timeout=30").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_time_out_running_and_waiting() {
+    let door = Door::with(|o| o.max_concurrency = 1);
+    let long = format!("{LONG}&timeout=0.5");
+    let (running, waiting) = tokio::join!(door.get(&long), async {
+        while door.api.free_places() > 0 {
+            tokio::task::yield_now().await;
+        }
+        door.get("/api/v1/query?query=1&timeout=0.05").await
+    });
+    for (answer, place) in [(running, "expression evaluation"), (waiting, "query queue")] {
+        let want =
+            format!(r#"{{"status":"error","errorType":"timeout","error":"query timed out in {place}"}}"#);
+        Door::check(&answer, 503, &want, place);
+    }
+}
