@@ -150,3 +150,16 @@ fn judge(
         }
     }
 }
+
+/// A store with what a script loads (after its last `clear`); evaluations and faults are passed over.
+pub fn load_only(script: &str) -> MemStore {
+    let store = MemStore::new();
+    for (_, command) in script::parse(script) {
+        match command {
+            Ok(Command::Clear) => store.clear(),
+            Ok(Command::Load(load)) => drop(load.run(&store)),
+            _ => {}
+        }
+    }
+    store
+}
