@@ -128,7 +128,7 @@ impl Engine {
         }
         let mut watch = Watch::new(opts.cancel.clone(), deadline);
         watch.look()?;
-        let querier = request.queryable.querier(span_of(&plan.fetches))?;
+        let querier = request.queryable.querier(span_of(&plan.fetches)).map_err(QueryError::Open)?;
         let grid = if step == 0 { Grid::single(start) } else { Grid::new(start, end, step) };
         let per_step = self.options.per_step_stats && opts.per_step_stats;
         let frame = if per_step { Frame::tracking(grid.steps) } else { Frame::default() };

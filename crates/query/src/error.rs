@@ -17,7 +17,11 @@ pub enum QueryError {
     /// Over `max_samples` or the memory budget: `execution`, 422.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
-    /// The store failed: `internal`, 500.
+    /// The store gave no view of its data: `unavailable`, 503, when it is not ready; else `execution`, 422.
+    #[error("{0}")]
+    Open(StorageError),
+    /// The store failed while series were selected or read: `execution`, 422, as upstream; `unavailable`, 503,
+    /// when it is not ready.
     #[error("expanding series: {0}")]
     Storage(#[from] StorageError),
     /// The expression cannot be evaluated over this data: `execution`, 422.
@@ -32,9 +36,15 @@ impl QueryError {
             QueryError::Parse(_) => "bad_data",
             QueryError::Timeout(_) => "timeout",
             QueryError::Canceled(_) => "canceled",
-            QueryError::Storage(StorageError::Cancelled) => "canceled",
-            QueryError::Storage(_) => "internal",
-            QueryError::TooManySamples | QueryError::Execution(_) => "execution",
+            QueryError::Storage(StorageError::Cancelled) | QueryError::Open(StorageError::Cancelled) => {
+                "canceled"
+            }
+            QueryError::Storage(StorageError::Unavailable(_))
+            | QueryError::Open(StorageError::Unavailable(_)) => "unavailable",
+            QueryError::Storage(_)
+            | QueryError::Open(_)
+            | QueryError::TooManySamples
+            | QueryError::Execution(_) => "execution",
         }
     }
 
