@@ -425,16 +425,17 @@ fn judge(batch: &Batch<'_>, outcome: &WriteOutcome, refused: &mut Refused, v2: b
             }
         }
         let row = batch.series.get(*series as usize);
+        // A refused series takes all its rows with it.
+        let rows = match (kind, row) {
+            (RowKind::Series, Some(row)) => u64::from(
+                row.samples.end.saturating_sub(row.samples.start)
+                    + row.histograms.end.saturating_sub(row.histograms.start),
+            ),
+            _ => 1,
+        };
+        refused.rows += rows.saturating_sub(1);
         if matches!(reason, RejectReason::InvalidLabels(_)) {
-            let rows = match (kind, row) {
-                (RowKind::Series, Some(row)) => u64::from(
-                    row.samples.end.saturating_sub(row.samples.start)
-                        + row.histograms.end.saturating_sub(row.histograms.start),
-                ),
-                _ => 1,
-            };
             refused.invalid_labels += rows;
-            refused.rows += rows.saturating_sub(1);
         }
         refused.add(|| match (reason, row.map(|r| r.id)) {
             (RejectReason::InvalidLabels(text), _) => text.clone(),

@@ -378,7 +378,11 @@ async fn keep(shared: Arc<Shared>, environment: Arc<Environment>, cancel: Cancel
             // The reader never ends by itself: it panicked, or the thread could not be made.
             let name = &shared.fixed.name;
             tracing::error!(component = "remote", remote_name = %name, "The reader of a remote write queue ended; starting it again");
-            let again = { shared.schedule.lock().done() };
+            let again = {
+                let mut schedule = shared.schedule.lock();
+                schedule.forget_reads();
+                schedule.done()
+            };
             thread = reader::spawn(shared.clone(), environment.metadata.clone(), again);
         }
     }

@@ -107,6 +107,13 @@ impl<B> Schedule<B> {
         self.last_read
     }
 
+    /// The reader is gone with its open batches; another one begins at [`Schedule::done`] and tells the same
+    /// reads again.
+    pub(super) fn forget_reads(&mut self) {
+        self.ends.clear();
+        self.open_from = u64::MAX;
+    }
+
     /// Open batches were pushed between reads.
     pub(super) fn open_from(&mut self, open_from: u64) {
         self.open_from = open_from;
@@ -244,6 +251,18 @@ mod tests {
         // Reads without rows that are sent count as done at once.
         s.read_to(3, at(30), u64::MAX);
         assert_eq!((s.done(), s.rows(), s.is_idle()), (at(30), 0, true));
+    }
+
+    #[test]
+    fn a_lost_reader_does_not_move_the_position() {
+        let mut s = Schedule::<()>::new(at(0));
+        s.read_to(1, at(10), 1);
+        s.read_to(2, at(20), 1);
+        s.forget_reads();
+        s.open_from(u64::MAX);
+        assert_eq!((s.done(), s.last_read()), (at(0), 2));
+        s.read_to(3, at(10), u64::MAX);
+        assert_eq!(s.done(), at(10));
     }
 
     proptest! {

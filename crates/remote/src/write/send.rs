@@ -36,7 +36,6 @@ const SEARCH_REFUSALS: u32 = 20;
 /// Sends a batch and takes it off the schedule. Cancelled, it leaves the batch undone: it comes again after
 /// the next start.
 pub(super) async fn send(shared: Arc<Shared>, ticket: Ticket, batch: Batch, cancel: CancellationToken) {
-    let begin = Instant::now();
     let whole = batch.rows(0..batch.items.len());
     let mut sender = Sender::new(&shared, batch);
     tokio::select! {
@@ -48,7 +47,7 @@ pub(super) async fn send(shared: Arc<Shared>, ticket: Ticket, batch: Batch, canc
     metrics.histograms_pending.add(-(whole.histograms as f64));
     metrics.exemplars_pending.add(-(whole.exemplars as f64));
     shared.sent_rows.fetch_add(whole.all(), Relaxed);
-    let took = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let took = u64::try_from(sender.busy.as_nanos()).unwrap_or(u64::MAX);
     shared.sent_nanos.fetch_add(took, Relaxed);
     shared.finish(&ticket);
 }
@@ -60,6 +59,9 @@ struct Sender<'s> {
     parts: Vec<Range<usize>>,
     message: Vec<u8>,
     encoder: SnappyEncoder,
+    /// Time of requests that were answered for good. Waits and outages are left out: they must not look like
+    /// a need for more concurrent requests.
+    busy: Duration,
     /// Requests of a search that is under way.
     searched: u32,
     refusals: u32,
@@ -70,7 +72,8 @@ impl<'s> Sender<'s> {
         let whole = 0..batch.items.len();
         let parts = vec![whole];
         let (message, encoder) = (Vec::new(), SnappyEncoder::new());
-        Sender { shared, batch, parts, message, encoder, searched: 0, refusals: 0 }
+        let busy = Duration::ZERO;
+        Sender { shared, batch, parts, message, encoder, busy, searched: 0, refusals: 0 }
     }
 
     async fn run(&mut self) {
@@ -136,6 +139,7 @@ impl<'s> Sender<'s> {
                 }
                 continue;
             }
+            self.busy += begin.elapsed();
             self.shared.metrics.bytes.add(size);
             return self.judge(part, rows, verdict, live.log_requests);
         }
