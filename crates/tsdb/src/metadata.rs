@@ -9,19 +9,21 @@ use storage::MetadataRow;
 pub(crate) struct MetadataStore(RwLock<BTreeMap<String, Metadata>>);
 
 impl MetadataStore {
-    /// Sets what is known of a family; beyond `max` families new ones are left out.
-    pub(crate) fn set(&self, row: &MetadataRow<'_>, max: usize) {
+    /// Sets what is known of a family and tells whether that changed anything; beyond `max` families new ones
+    /// are left out.
+    pub(crate) fn set(&self, row: &MetadataRow<'_>, max: usize) -> bool {
         {
             let known = self.0.read();
             match known.get(row.family) {
                 Some(have) if have.kind == row.kind && have.unit == row.unit && have.help == row.help => {
-                    return;
+                    return false;
                 }
-                None if known.len() >= max => return,
+                None if known.len() >= max => return false,
                 _ => {}
             }
         }
         self.put(row.family, row.kind, row.unit, row.help);
+        true
     }
 
     pub(crate) fn put(&self, family: &str, kind: MetricType, unit: &str, help: &str) {

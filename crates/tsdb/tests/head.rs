@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use storage::admin::Admin;
+use storage::metadata::MetadataSource;
 use storage::{
     Batch, BatchSeries, Queryable, RejectReason, SelectHints, SeriesId, SeriesRef, WriteOutcome, Writer,
     WriterSource, key,
@@ -32,7 +33,10 @@ fn key_of(labels: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-fn write(writer: &mut dyn Writer, rows: &[(&[u8], &[(i64, f64)])], reject_late: bool) -> WriteOutcome {
+/// Key and samples.
+type Row<'a> = (&'a [u8], &'a [(i64, f64)]);
+
+fn write(writer: &mut dyn Writer, rows: &[Row<'_>], reject_late: bool) -> WriteOutcome {
     let mut batch = Batch { reject_out_of_order: reject_late, ..Batch::default() };
     for (key, samples) in rows {
         let from = batch.samples.len() as u32;
@@ -68,7 +72,7 @@ fn written_samples_survive_restarts() {
     let mut writer = db.writer();
     for step in 0..500i64 {
         let points = [(step * 15_000, step as f64 * 0.5)];
-        let rows: Vec<(&[u8], &[(i64, f64)])> = keys.iter().map(|k| (k.as_slice(), &points[..])).collect();
+        let rows: Vec<Row<'_>> = keys.iter().map(|k| (k.as_slice(), &points[..])).collect();
         let outcome = write(&mut *writer, &rows, false);
         assert_eq!((outcome.samples, outcome.rejected.len()), (50, 0));
     }
@@ -176,7 +180,7 @@ fn truncation_forgets_and_keeps() {
     let (old, both) = (key_of(&[("__name__", "old")]), key_of(&[("__name__", "both")]));
     for step in 0..1440i64 {
         let point = [(step * 15_000, step as f64)];
-        let mut rows: Vec<(&[u8], &[(i64, f64)])> = vec![(&both, &point)];
+        let mut rows: Vec<Row<'_>> = vec![(&both, &point)];
         if step < 240 {
             rows.push((&old, &point));
         }
@@ -201,7 +205,7 @@ fn labels_are_listed() {
     let keys: Vec<_> = (0..6)
         .map(|i| key_of(&[("__name__", if i < 3 { "a" } else { "b" }), ("job", &format!("j{i}"))]))
         .collect();
-    let rows: Vec<(&[u8], &[(i64, f64)])> = keys.iter().map(|k| (k.as_slice(), &[(1, 1.0)][..])).collect();
+    let rows: Vec<Row<'_>> = keys.iter().map(|k| (k.as_slice(), &[(1, 1.0)][..])).collect();
     write(&mut *writer, &rows, false);
     let querier = db.querier(TimeRange::ALL).unwrap();
     assert_eq!(querier.label_names(&[], 0).unwrap(), ["__name__", "job"]);
@@ -224,8 +228,7 @@ fn churn_gives_memory_back() {
         let stay = (0..from).filter(|n| n % 1000 == 7);
         let rows: Vec<usize> = stay.chain(from..from + 5000).collect();
         let point = [(hour * HOUR, hour as f64)];
-        let batch: Vec<(&[u8], &[(i64, f64)])> =
-            rows.iter().map(|n| (keys[*n].as_slice(), &point[..])).collect();
+        let batch: Vec<Row<'_>> = rows.iter().map(|n| (keys[*n].as_slice(), &point[..])).collect();
         assert!(write(&mut *writer, &batch, false).rejected.is_empty());
         for n in rows.into_iter().filter(|n| n % 1000 == 7) {
             let name = format!("{{__name__=\"m\", pod=\"pod-{n}-{}\"}}", "x".repeat(40));
@@ -252,12 +255,33 @@ fn churn_gives_memory_back() {
     };
     check(&db);
     // Known series go on, gone ones come again.
-    let rows: Vec<(&[u8], &[(i64, f64)])> =
-        vec![(&keys[7], &[(6 * HOUR, 6.0)]), (&keys[8], &[(6 * HOUR, 6.0)])];
+    let rows: Vec<Row<'_>> = vec![(&keys[7], &[(6 * HOUR, 6.0)]), (&keys[8], &[(6 * HOUR, 6.0)])];
     let again = write(&mut *writer, &rows, false);
     assert_eq!((again.series_created, again.samples), (1, 2));
     drop((writer, db));
     let db = open(dir.path());
     let seven = [Matcher::equal("pod", format!("pod-7-{}", "x".repeat(40)))];
     assert_eq!(read(&db, &seven).into_values().next().unwrap().last(), Some(&(6 * HOUR, 6.0)));
+}
+
+#[test]
+fn metadata_is_logged_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = Options { metadata_wal_records: true, ..Options::default() };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        Db::open(disk, dir.path(), options, &meter::Registry::new(), ReplayHandle::default()).unwrap()
+    };
+    let db = open();
+    let mut writer = db.writer();
+    let key = key_of(&[("__name__", "lat_seconds_bucket"), ("le", "1")]);
+    write(&mut *writer, &[(&key, &[(1, 1.0)])], false);
+    let kind = model::MetricType::Histogram;
+    let row = storage::MetadataRow { family: "lat_seconds", kind, unit: "seconds", help: "Latency." };
+    let batch = Batch { metadata: vec![row], ..Batch::default() };
+    writer.write(&batch, &mut WriteOutcome::default()).unwrap();
+    let before = db.metadata(None);
+    assert_eq!((before.len(), before[0].1.help.as_str()), (1, "Latency."));
+    drop((writer, db));
+    assert_eq!(open().metadata(Some("lat_seconds")), before);
 }

@@ -35,6 +35,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 type Rows = BTreeMap<i64, f64>;
+/// Samples with their series.
+type Sent = Vec<(usize, Sample)>;
 
 fn open(disk: &FaultyDisk) -> Result<Db, tsdb::OpenError> {
     let running = Running { out_of_order_window_ms: WINDOW, ..Running::default() };
@@ -83,7 +85,7 @@ fn write(
     reject_late: bool,
     now: &mut i64,
     value: &mut f64,
-) -> (Vec<(usize, Sample)>, Option<Vec<(usize, Sample)>>) {
+) -> (Sent, Option<Sent>) {
     let mut writer = db.writer();
     let keys: Vec<Vec<u8>> = rows.iter().map(|(series, ..)| key_of(*series)).collect();
     let mut batch = Batch { reject_out_of_order: reject_late, ..Batch::default() };

@@ -169,14 +169,12 @@ impl Index {
     pub(crate) fn rebuild(&mut self) -> Vec<u32> {
         let mut fresh = Index::new();
         let mut numbers = vec![0; self.postings.len()];
-        for pair in 0..self.postings.len() {
-            if self.postings[pair].is_empty() {
-                continue;
-            }
+        let lists = std::mem::take(&mut self.postings).into_iter().enumerate();
+        for (pair, list) in lists.filter(|(_, list)| !list.is_empty()) {
             let (name, value) = self.texts.label(pair as u32);
             if let Some(id) = fresh.texts.intern(name, value) {
                 numbers[pair] = id;
-                fresh.postings.push(std::mem::take(&mut self.postings[pair]));
+                fresh.postings.push(list);
             }
         }
         fresh.all = std::mem::take(&mut self.all);

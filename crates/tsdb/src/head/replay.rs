@@ -21,7 +21,7 @@ use crate::wal::record::{self, RecordType};
 use crate::wal::{Damage, RecordBuf, Scratch, Segment, SegmentReader, Tombstone, Wal, WalKind, segments};
 use disk::Disk;
 use hashbrown::{HashMap, HashSet};
-use model::{METRIC_NAME, Metadata, Sample, TimeRange};
+use model::{METRIC_NAME, Metadata, MetricType, Sample, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -537,7 +537,7 @@ impl Replay<'_> {
         for (series, metadata) in list {
             match self.head.labels(self.own(*series)) {
                 Some(labels) => {
-                    let family = labels.value(METRIC_NAME);
+                    let family = family_of(labels.value(METRIC_NAME), metadata.kind);
                     self.head.metadata.put(family, metadata.kind, &metadata.unit, &metadata.help);
                 }
                 None => self.unknown.metadata += 1,
@@ -615,6 +615,16 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// Family of a series: histograms and summaries have several series names.
+fn family_of(name: &str, kind: MetricType) -> &str {
+    let suffixes: &[&str] = match kind {
+        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_sum", "_count"],
+        MetricType::Summary => &["_sum", "_count"],
+        _ => &[],
+    };
+    suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
 fn is_taken(pages: &Pages, series: u32) -> bool {

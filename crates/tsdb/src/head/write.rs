@@ -10,7 +10,7 @@ use crate::exemplars::Stored;
 use crate::head::canon;
 use crate::wal::RecordBuf;
 use hashbrown::HashMap;
-use model::{Labels, Sample};
+use model::{Labels, METRIC_NAME, Matcher, Metadata, Sample};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use storage::{
@@ -210,7 +210,7 @@ impl HeadWriter {
                 continue;
             };
             // Would the orderly way have known the next one? One row in eight is asked.
-            if at % 8 == 0
+            if at.is_multiple_of(8)
                 && let Some(next) = self.guesses.get(at + 1)
             {
                 told += 1;
@@ -583,6 +583,35 @@ impl HeadWriter {
         Ok(())
     }
 
+    /// Remembers metadata of families; with `metadata_wal_records`, logs what is new for each of their series.
+    fn store_metadata(&mut self, batch: &Batch<'_>) {
+        if batch.metadata.is_empty() {
+            return;
+        }
+        let head = &*self.head;
+        self.record.clear();
+        let mut record = self.record.metadata();
+        for row in &batch.metadata {
+            let changed = head.metadata.set(row, head.options.max_metadata);
+            if !changed || !head.options.metadata_wal_records {
+                continue;
+            }
+            let metadata = Metadata { kind: row.kind, unit: row.unit.to_owned(), help: row.help.to_owned() };
+            let index = head.index.read();
+            for suffix in ["", "_total", "_sum", "_count", "_bucket", "_info", "_created"] {
+                let name = Matcher::equal(METRIC_NAME, format!("{}{suffix}", row.family));
+                for series in index.select(&[name]) {
+                    record.push(SeriesRef(u64::from(series)), &metadata);
+                }
+            }
+        }
+        drop(record);
+        if let Err(e) = head.wal.log(&self.record) {
+            // It comes again with the next change or restart of its sender.
+            tracing::warn!(component = "tsdb", err = %e, "Metadata was not logged");
+        }
+    }
+
     fn store_exemplars(&mut self, out: &mut WriteOutcome) {
         for (row, at, e) in self.exemplars.drain(..) {
             let series = out.refs[row as usize].0 as u32;
@@ -645,9 +674,7 @@ impl Writer for HeadWriter {
             tracing::error!(component = "tsdb", err = %e, "Failed to log out of order samples into the WAL");
         }
         self.store_exemplars(outcome);
-        for row in &batch.metadata {
-            head.metadata.set(row, head.options.max_metadata);
-        }
+        self.store_metadata(batch);
         let shuffled = outcome.rejected.windows(2).any(|w| order_of(&w[0]) > order_of(&w[1]));
         if shuffled {
             outcome.rejected.sort_by_key(order_of);
