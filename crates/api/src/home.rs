@@ -10,9 +10,17 @@ use std::sync::Arc;
 
 /// Go's redirect: 302 with a line of HTML.
 pub(crate) fn found(to: &str) -> Response<Body> {
-    let escaped = escape(to);
-    let mut response = Response::new(Body::from(format!("<a href=\"{escaped}\">Found</a>.\n\n")));
-    *response.status_mut() = StatusCode::FOUND;
+    redirect_to(to, StatusCode::FOUND, "Found")
+}
+
+/// The same for good.
+pub(crate) fn moved(to: &str) -> Response<Body> {
+    redirect_to(to, StatusCode::MOVED_PERMANENTLY, "Moved Permanently")
+}
+
+fn redirect_to(to: &str, status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("<a href=\"{}\">{text}</a>.\n\n", escape(to))));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     if let Ok(to) = HeaderValue::from_str(to) {

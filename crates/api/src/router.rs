@@ -212,6 +212,8 @@ pub fn router(api: &Arc<Api>) -> Router {
     if !prefix.is_empty() {
         let to = api.options.route_prefix.clone();
         router = router.route("/", axum::routing::get(move || async move { home::found(&to) }));
+        let to = format!("{prefix}/");
+        router = router.route(&prefix, axum::routing::get(move || async move { home::moved(&to) }));
     }
     let api = api.clone();
     router.fallback(move |request: Request| async move {

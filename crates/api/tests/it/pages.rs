@@ -63,6 +63,8 @@ async fn prefixes_and_pages() {
         o.external_path = "/p".into();
     });
     assert_eq!(door.get("/").await.header("location"), "/p");
+    assert_eq!(door.get("/p").await.header("location"), "/p/");
+    assert_eq!(door.get("/p/").await.header("location"), "/p/query");
     assert_eq!(door.get("/p/graph?a=b").await.header("location"), "/p/query?a=b");
     assert_eq!(door.get("/p/-/ready").await.status, 200);
     assert_eq!(door.get("/-/ready").await.status, 404);
