@@ -258,9 +258,9 @@ fn full_disk_recovers_when_space_returns() {
 }
 
 /// Crashes after each operation; what was acknowledged must be there, in order, before what was not.
-fn crash(loss: Loss, fsync: bool) {
+fn crash(loss: Loss, fsync: bool, seed: u64) {
     for op in 1..120 {
-        let disk = FaultyDisk::new(op * 77 + 1);
+        let disk = FaultyDisk::new(op * 77 + seed);
         disk.crash_at(op);
         let options = WalOptions { fsync, ..options() };
         let mut acknowledged = Vec::new();
@@ -290,12 +290,21 @@ fn crash(loss: Loss, fsync: bool) {
 
 #[test]
 fn acknowledged_records_survive_kill() {
-    crash(Loss::Kill, false);
+    crash(Loss::Kill, false, 1);
 }
 
 #[test]
 fn acknowledged_records_survive_power_loss_with_fsync() {
-    crash(Loss::Power, true);
+    crash(Loss::Power, true, 1);
+}
+
+#[test]
+#[ignore = "minutes; run it after changing the writer or the reader"]
+fn crashes_with_many_seeds() {
+    for seed in 2..20 {
+        crash(Loss::Kill, false, seed * 1_000_003);
+        crash(Loss::Power, true, seed * 1_000_003);
+    }
 }
 
 #[test]
