@@ -114,6 +114,8 @@ pub(crate) fn doors(settings: &Settings, rooms: &Rooms, step: &SubqueryStep) -> 
 pub(crate) struct Rooms {
     pub(crate) store: Store,
     pub(crate) scrape: scrape::Supervisor,
+    /// What they were started with.
+    pub(crate) plan: Plan,
     discovery: discovery::Supervisor,
     /// Carries what discovery finds to scraping.
     carrier: JoinHandle<()>,
@@ -162,7 +164,16 @@ pub(crate) fn furnish(
     };
     let rounds = keep_house(store.clone(), interval, stop_housekeeping.clone());
     let housekeeping = tokio::spawn(rounds);
-    Ok(Rooms { store, scrape, discovery, carrier, remote, housekeeping, stop_housekeeping })
+    Ok(Rooms {
+        store,
+        scrape,
+        plan: plan.clone(),
+        discovery,
+        carrier,
+        remote,
+        housekeeping,
+        stop_housekeeping,
+    })
 }
 
 /// Rounds of housekeeping, each on a thread of its own, until told to stop; a round is never left half done.

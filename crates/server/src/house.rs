@@ -249,6 +249,9 @@ impl House {
         let result = match loaded {
             Ok(Ok(plan)) => {
                 watch.seen(plan.checksum.clone());
+                for what in rooms.plan.needs_restart(&plan, self.settings.agent) {
+                    tracing::warn!(component = "config", "A change takes effect with the next start: {what}");
+                }
                 self.apply(rooms, &plan).await
             }
             Ok(Err(e)) => Err(reload::load_error(&self.settings, &e)),

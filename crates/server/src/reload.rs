@@ -37,6 +37,23 @@ pub struct Plan {
     pub checksum: String,
 }
 
+impl Plan {
+    /// What of a new configuration takes effect only with the next start; `self` is the one that was started
+    /// with.
+    pub fn needs_restart(&self, new: &Plan, agent: bool) -> Vec<&'static str> {
+        let window_differs = agent && self.store.window_ms != new.store.window_ms;
+        let told = [
+            (window_differs, "storage.tsdb.out_of_order_time_window of an agent"),
+            (
+                self.window_written != new.window_written,
+                "late samples of scrapes (storage.tsdb.out_of_order_time_window set or taken away)",
+            ),
+            (self.legacy_names != new.legacy_names, "global.metric_name_validation_scheme of the store"),
+        ];
+        told.into_iter().filter(|(yes, _)| *yes).map(|(_, what)| what).collect()
+    }
+}
+
 /// Metrics of reloads.
 #[derive(Clone)]
 pub struct ReloadMetrics {
@@ -258,6 +275,14 @@ mod tests {
             assert_eq!(plan.store.window_ms, want, "{flags} {file}");
             assert_eq!(plan.window_written, file.contains("5m"), "{flags} {file}");
         }
+    }
+
+    #[test]
+    fn some_changes_wait_for_a_restart() {
+        let (plain, window) = (plan("", ""), plan("", "storage: {tsdb: {out_of_order_time_window: 5m}}"));
+        assert_eq!(plain.needs_restart(&plain, true).len(), 0);
+        assert_eq!(plain.needs_restart(&window, false).len(), 1);
+        assert_eq!(plain.needs_restart(&window, true).len(), 2);
     }
 
     #[test]
