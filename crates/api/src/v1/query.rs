@@ -7,7 +7,7 @@ use crate::router::{Answer, BoxFuture, Call, Reply};
 use crate::state::{Api, Options};
 use axum::body::Body;
 use http::Response;
-use meter::{Counter, Gauge, Registry, Summary};
+use meter::{Counter, Gauge, Histogram, Registry, Summary};
 use model::labels::quote;
 use query::{
     Cancel, MatrixSeries, QueryError, QueryOpts, QueryResult, QueryStats, SampleValue, Value, VectorSample,
@@ -23,10 +23,20 @@ pub(crate) struct QueryMetrics {
     running: Gauge,
     samples: Counter,
     samples_read: Counter,
-    queue_time: Summary,
-    prepare_time: Summary,
-    inner_eval: Summary,
-    result_sort: Summary,
+    queue_time: Slice,
+    prepare_time: Slice,
+    inner_eval: Slice,
+    result_sort: Slice,
+}
+
+/// Times of one part of a query, as a summary and as a histogram.
+struct Slice(Summary, Histogram);
+
+impl Slice {
+    fn observe(&self, time: Duration) {
+        self.0.observe(time.as_secs_f64());
+        self.1.observe(time.as_secs_f64());
+    }
 }
 
 impl QueryMetrics {
@@ -48,6 +58,16 @@ impl QueryMetrics {
             &[0.5, 0.9, 0.99],
             &["slice"],
         );
+        let classes = registry.histogram_vec(
+            "prometheus_engine_query_duration_histogram_seconds",
+            "The duration of various parts of PromQL query execution.",
+            &[0.01, 0.1, 1.0, 10.0],
+            &["slice"],
+        );
+        let slice = |name: &str| Slice(times.with(&[name]), classes.with(&[name]));
+        // There is no query log before it is built.
+        registry.gauge("prometheus_engine_query_log_enabled", "State of the query log.").set(0.0);
+        registry.counter("prometheus_engine_query_log_failures_total", "The number of query log failures.");
         QueryMetrics {
             running: registry.gauge(
                 "prometheus_engine_queries",
@@ -61,20 +81,20 @@ impl QueryMetrics {
                 "prometheus_engine_query_samples_read_total",
                 "The total number of samples read by all queries.",
             ),
-            queue_time: times.with(&["queue_time"]),
-            prepare_time: times.with(&["prepare_time"]),
-            inner_eval: times.with(&["inner_eval"]),
-            result_sort: times.with(&["result_sort"]),
+            queue_time: slice("queue_time"),
+            prepare_time: slice("prepare_time"),
+            inner_eval: slice("inner_eval"),
+            result_sort: slice("result_sort"),
         }
     }
 
     fn observe(&self, stats: &QueryStats) {
         self.samples.add(stats.samples.total_queryable_samples.max(0).unsigned_abs());
         self.samples_read.add(stats.samples.samples_read.max(0).unsigned_abs());
-        self.queue_time.observe(stats.timings.exec_queue.as_secs_f64());
-        self.prepare_time.observe(stats.timings.query_preparation.as_secs_f64());
-        self.inner_eval.observe(stats.timings.inner_eval.as_secs_f64());
-        self.result_sort.observe(stats.timings.result_sort.as_secs_f64());
+        self.queue_time.observe(stats.timings.exec_queue);
+        self.prepare_time.observe(stats.timings.query_preparation);
+        self.inner_eval.observe(stats.timings.inner_eval);
+        self.result_sort.observe(stats.timings.result_sort);
     }
 }
 

@@ -153,6 +153,7 @@ impl Settings {
         shown.insert("web.route-prefix".into(), route_prefix.clone());
         let receiver = flags.yes("web.enable-remote-write-receiver") || features.receiver;
         shown.insert("web.enable-remote-write-receiver".into(), receiver.to_string());
+        show_block_defaults(flags, agent, &mut shown);
         Ok(Settings {
             agent,
             strict,
@@ -209,6 +210,26 @@ impl Settings {
             shown,
             notes,
         })
+    }
+}
+
+/// Upstream shows what these come to when they are left out.
+fn show_block_defaults(flags: &Parsed, agent: bool, shown: &mut BTreeMap<String, String>) {
+    const DAY_MS: i64 = 86_400_000;
+    let mut retention = ms(flags, "storage.tsdb.retention.time");
+    if agent {
+        return;
+    }
+    if retention == 0 && bytes(flags.one("storage.tsdb.retention.size")).is_none() {
+        retention = 15 * DAY_MS;
+    }
+    let mut put = |name: &str, ms: i64| {
+        shown.insert(name.to_owned(), model::duration::format_duration(ms));
+    };
+    put("storage.tsdb.retention.time", retention);
+    if ms(flags, "storage.tsdb.max-block-duration") == 0 {
+        let longest = if retention == 0 { 31 * DAY_MS } else { (retention / 10).min(31 * DAY_MS) };
+        put("storage.tsdb.max-block-duration", longest);
     }
 }
 
@@ -364,5 +385,8 @@ mod tests {
         assert!(old.receiver);
         assert_eq!(old.notes.len(), 2);
         assert_eq!(run("--web.external-url=http://h/a/").expect("starts").route_prefix, "/a");
+        let plain = run("").expect("starts").shown;
+        assert_eq!(plain["storage.tsdb.retention.time"], "15d");
+        assert_eq!(plain["storage.tsdb.max-block-duration"], "1d12h");
     }
 }
