@@ -285,3 +285,47 @@ fn metadata_is_logged_when_asked_for() {
     drop((writer, db));
     assert_eq!(open().metadata(Some("lat_seconds")), before);
 }
+
+#[test]
+fn concurrent_writers_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    // All create the same series at the same time, and write them in different orders and at different times.
+    let keys: Vec<Vec<u8>> = (0..300).map(|i| key_of(&[("__name__", "m"), ("i", &i.to_string())])).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4i64 {
+            let (db, keys) = (&db, &keys);
+            scope.spawn(move || {
+                let mut writer = db.writer();
+                for step in 0..100i64 {
+                    let point = [(step * 1000 + thread, (step * 10 + thread) as f64)];
+                    let mut rows: Vec<Row<'_>> = keys.iter().map(|k| (k.as_slice(), &point[..])).collect();
+                    if thread % 2 == 1 {
+                        rows.reverse();
+                    }
+                    let outcome = write(&mut *writer, &rows, false);
+                    assert_eq!((outcome.samples, outcome.rejected.len()), (300, 0));
+                }
+            });
+        }
+        let db = &db;
+        scope.spawn(move || {
+            for _ in 0..20 {
+                let rows = read(db, &[Matcher::equal("__name__", "m")]);
+                assert!(rows.values().all(|r| r.is_sorted_by(|a, b| a.0 < b.0)));
+            }
+        });
+    });
+    assert_eq!(db.series_count(), 300);
+    let before = read(&db, &[]);
+    assert!(before.len() == 300 && before.values().all(|rows| rows.len() == 400));
+    drop(db);
+    let after = read(&open(dir.path()), &[]);
+    let lost: Vec<_> = before
+        .iter()
+        .flat_map(|(name, rows)| rows.iter().map(move |row| (name, row)))
+        .filter(|(name, row)| !after.get(*name).is_some_and(|rows| rows.contains(row)))
+        .collect();
+    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), &lost[..lost.len().min(8)]);
+    assert_eq!(after.len(), before.len());
+}

@@ -16,6 +16,8 @@ pub(crate) const UNLOGGED: u8 = 2;
 pub(crate) const HAS_LAST: u8 = 4;
 /// The value of the last sample is unknown: it stands in a chunk on disk.
 pub(crate) const LAST_ON_DISK: u8 = 8;
+/// Samples of a batch have been checked against it and are not applied yet.
+pub(crate) const PENDING: u8 = 16;
 
 /// Chunks are closed before they could grow beyond this (upstream's 1,024 bytes with room for a sample).
 const MAX_BYTES_BEFORE_APPEND: usize = 1024 - 19;

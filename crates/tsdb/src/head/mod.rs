@@ -18,7 +18,8 @@
 //!
 //! Locks, in the order in which they may be taken: gate, creation, late order, index, shard, page, mapper. Two pages are never
 //! held together. Writers hold the gate for reading during a batch, so that a series which a batch has
-//! resolved cannot be collected before its samples are applied.
+//! resolved cannot be collected before its samples are applied; one that meets pending samples of another
+//! batch takes the gate for itself.
 
 pub(crate) mod canon;
 mod entry;
@@ -107,6 +108,8 @@ struct Bounds {
     head_max: i64,
     window_ms: i64,
     reject_late: bool,
+    /// No other batch is under way.
+    alone: bool,
 }
 
 impl Head {
@@ -159,6 +162,7 @@ impl Head {
             head_max,
             window_ms: self.window_ms.load(Relaxed),
             reject_late,
+            alone: false,
         }
     }
 

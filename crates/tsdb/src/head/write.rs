@@ -3,7 +3,7 @@
 //! Senders repeat their order, so the series after the last one is guessed before it is looked up: a hit
 //! costs one hash and one compare in an entry that is touched anyway.
 
-use super::entry::{Entry, HAS_LAST, LAST_ON_DISK, LIVE, UNLOGGED};
+use super::entry::{Entry, HAS_LAST, LAST_ON_DISK, LIVE, PENDING, UNLOGGED};
 use super::page::{Cells, Mapped, Walk, split};
 use super::{Bounds, Head};
 use crate::exemplars::Stored;
@@ -105,6 +105,8 @@ pub(crate) struct HeadWriter {
     learn: Vec<(u32, u32)>,
     exemplars: Vec<(u32, u32, Stored)>,
     record: RecordBuf,
+    /// A series of this batch has samples of another batch pending.
+    conflict: bool,
     /// Hash of an unsorted key → series.
     aliases: HashMap<[u64; 2], u32>,
 }
@@ -140,6 +142,7 @@ impl HeadWriter {
             learn: Vec::new(),
             exemplars: Vec::new(),
             record: RecordBuf::new(),
+            conflict: false,
             aliases: HashMap::new(),
         }
     }
@@ -151,6 +154,7 @@ impl HeadWriter {
         self.learn.clear();
         self.exemplars.clear();
         self.record.clear();
+        self.conflict = false;
         self.items.shrink_to(KEPT_ITEMS);
         self.misses.shrink_to(KEPT_ITEMS);
         self.record.shrink_over(KEPT_RECORD_BYTES);
@@ -221,11 +225,11 @@ impl HeadWriter {
                 }
             }
             out.refs[at] = SeriesRef(u64::from(*series));
-            let entry = cells.peek(slot);
+            let entry = cells.entry(slot);
             if entry.is(UNLOGGED) {
                 self.unlogged.push(*series);
             }
-            check(batch, *row, *series, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, *row, *series, entry, bounds, &mut self.items, out, &head);
         }
         self.visits = visits;
         if told >= TELLING && repeats * 2 > told {
@@ -296,11 +300,11 @@ impl HeadWriter {
             expected = cells.successor(found);
             self.last = found;
             out.refs[row] = SeriesRef(u64::from(found));
-            let entry = cells.peek(slot);
+            let entry = cells.entry(slot);
             if entry.is(UNLOGGED) {
                 self.unlogged.push(found);
             }
-            check(batch, row_number, found, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, row_number, found, entry, bounds, &mut self.items, out, &head);
         }
         if self.learn.len() > TELLING && self.learn.len() * 2 > batch.series.len() {
             self.habit = Habit::Scattered;
@@ -315,12 +319,14 @@ impl HeadWriter {
     /// Series never seen before, or known under another order of their labels.
     fn create(&mut self, batch: &Batch<'_>, bounds: Bounds, out: &mut WriteOutcome) {
         let head = self.head.clone();
-        let mut pages = head.table.pages();
+        let mut pages;
         let misses = std::mem::take(&mut self.misses);
         let mut ids: Vec<u32> = Vec::new();
         let mut made: Vec<(u32, u32)> = Vec::with_capacity(misses.len());
         {
             let mut index = head.index.write();
+            // Not earlier: pages that another batch has made meanwhile must be seen.
+            pages = head.table.pages();
             // Labels of the series before: neighbours share most of them.
             let mut before: Vec<u32> = Vec::new();
             for (row, raw_hash) in &misses {
@@ -392,11 +398,11 @@ impl HeadWriter {
         for (row, series) in made {
             let Some((cells, slot)) = walk.go(series) else { continue };
             out.refs[row as usize] = SeriesRef(u64::from(series));
-            let entry = cells.peek(slot);
+            let entry = cells.entry(slot);
             if entry.is(UNLOGGED) {
                 self.unlogged.push(series);
             }
-            check(batch, row, series, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, row, series, entry, bounds, &mut self.items, out, &head);
             self.last = series;
         }
         drop(walk);
@@ -435,6 +441,18 @@ impl HeadWriter {
         let mut walk = Walk::new(&pages);
         self.unlogged
             .retain(|series| walk.go(*series).is_some_and(|(cells, slot)| cells.peek(slot).is(UNLOGGED)));
+    }
+
+    /// Nothing of this batch is pending any longer.
+    fn settle(&mut self) {
+        let pages = self.head.table.pages();
+        let mut walk = Walk::new(&pages);
+        // Late samples mark nothing: the mark of their series may be another batch's.
+        for item in self.items.iter().filter(|item| !item.late) {
+            if let Some((cells, slot)) = walk.go(item.series) {
+                cells.entry(slot).flags &= !PENDING;
+            }
+        }
     }
 
     /// Encodes and logs everything that will be applied.
@@ -629,16 +647,34 @@ impl Writer for HeadWriter {
         outcome.clear();
         self.clear();
         let head = self.head.clone();
-        let _gate = head.gate.read();
+        let mut shared = Some(head.gate.read());
+        let mut alone = None;
         if head.closing.load(Relaxed) {
             return Err(WriteError::Unavailable("TSDB is closing".into()));
         }
-        outcome.refs.resize(batch.series.len(), SeriesRef(0));
-        let bounds = head.bounds(batch.samples.first().map(|s| s.t), batch.reject_out_of_order);
-        self.resolve(batch, bounds, outcome);
-        if !self.misses.is_empty() {
-            self.create(batch, bounds, outcome);
+        let mut bounds = head.bounds(batch.samples.first().map(|s| s.t), batch.reject_out_of_order);
+        let mut created = 0;
+        loop {
+            outcome.refs.resize(batch.series.len(), SeriesRef(0));
+            self.resolve(batch, bounds, outcome);
+            if !self.misses.is_empty() {
+                self.create(batch, bounds, outcome);
+            }
+            if !self.conflict {
+                break;
+            }
+            // Two batches write one series at the same time. The order in the log has to be the order in
+            // memory, so this one waits until all others are done, and goes alone.
+            self.settle();
+            created += outcome.series_created;
+            outcome.clear();
+            self.clear();
+            shared = None;
+            alone = Some(head.gate.write());
+            bounds.alone = true;
         }
+        outcome.series_created += created;
+        let _held = (shared, alone);
         self.check_exemplars(batch, outcome);
         let _creation = (!self.unlogged.is_empty()).then(|| {
             let guard = head.creation.lock();
@@ -650,10 +686,12 @@ impl Writer for HeadWriter {
         let late = self.items.iter().any(|item| item.late);
         let _late = late.then(|| head.late_order.lock());
         if let Err(e) = self.log(batch, late, outcome) {
+            self.settle();
             outcome.clear();
             return Err(e);
         }
         let sum = self.apply(batch, bounds, outcome);
+        self.settle();
         head.saw(sum.min, sum.max);
         head.saw_late(sum.late_min, sum.late_max);
         let metrics = &head.metrics;
@@ -735,19 +773,20 @@ fn last_of(entry: &Entry) -> Option<(i64, u64)> {
     entry.is(HAS_LAST).then_some((entry.last_t, entry.last_v))
 }
 
-/// Checks the samples of one row against the series as it is now.
+/// Checks the samples of one row against the series as it is now. `false` when another batch has samples of
+/// the series pending: which of the two comes first is not known yet.
 #[inline]
 #[allow(clippy::too_many_arguments)]
 fn check(
     batch: &Batch<'_>,
     row: u32,
     series: u32,
-    entry: &Entry,
+    entry: &mut Entry,
     bounds: Bounds,
     items: &mut Vec<Item>,
     out: &mut WriteOutcome,
     head: &Head,
-) {
+) -> bool {
     let of = &batch.series[row as usize];
     let mut last = last_of(entry);
     let mut known = !entry.is(LAST_ON_DISK);
@@ -755,6 +794,13 @@ fn check(
         let s = batch.samples[at as usize];
         match bounds.verdict(last, known, s) {
             Verdict::Append => {
+                if entry.is(PENDING)
+                    && !bounds.alone
+                    && !items.iter().rev().any(|item| item.series == series && !item.late)
+                {
+                    return false;
+                }
+                entry.flags |= PENDING;
                 items.push(Item { series, row, at, late: false });
                 last = Some((s.t, s.v.to_bits()));
                 known = true;
@@ -771,6 +817,7 @@ fn check(
         head.metrics.histograms_refused.inc();
         refuse(out, row, RowKind::Histogram, at, RejectReason::HistogramsNotStored);
     }
+    true
 }
 
 fn insert_late(head: &Head, cells: &mut Cells, slot: usize, series: u32, s: Sample, sum: &mut Applied) {
