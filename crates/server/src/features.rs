@@ -7,6 +7,7 @@ pub struct Features {
     pub receiver: bool,
     pub auto_reload: bool,
     pub exemplar_storage: bool,
+    pub metadata_wal_records: bool,
     pub extra_scrape_metrics: bool,
     pub per_step_stats: bool,
     pub experimental_functions: bool,
@@ -67,7 +68,10 @@ const TABLE: &[(&str, Effect)] = &[
     ("fast-startup", NotBuilt),
     ("histograms-st-encoding", NotBuilt),
     ("memory-snapshot-on-shutdown", NotBuilt),
-    ("metadata-wal-records", NotBuilt),
+    (
+        "metadata-wal-records",
+        On(|f| f.metadata_wal_records = true, "Experimental metadata records in WAL enabled"),
+    ),
     (
         "native-histograms",
         NoOp(

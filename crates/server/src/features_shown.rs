@@ -43,7 +43,14 @@ pub(crate) fn shown(settings: &Settings) -> Shown {
     if settings.agent {
         return all;
     }
-    put("tsdb", &[("exemplar_storage", features.exemplar_storage), ("isolation", true)]);
+    put(
+        "tsdb",
+        &[
+            ("exemplar_storage", features.exemplar_storage),
+            ("isolation", true),
+            ("metadata_wal_records", features.metadata_wal_records),
+        ],
+    );
     put(
         "promql",
         &[

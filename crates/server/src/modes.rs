@@ -69,6 +69,9 @@ impl Store {
                 out_of_order_window_ms: config.window_ms,
                 legacy_names,
                 no_lockfile: !settings.lockfile,
+                max_series: settings.max_series,
+                fsync: settings.wal_sync,
+                max_wal_bytes: settings.backlog_limit,
                 ..defaults
             };
             return Ok(Store::Agent(AgentStore::open(disk, dir, options, registry, &replay)?));
@@ -79,6 +82,10 @@ impl Store {
             wal_compression: compression(settings),
             no_lockfile: !settings.lockfile,
             legacy_names,
+            max_series: settings.max_series,
+            wal_sync: settings.wal_sync,
+            hold_budget_bytes: settings.backlog_limit,
+            metadata_wal_records: settings.features.metadata_wal_records,
             min_block_duration_ms: settings.min_block_ms,
             max_block_duration_ms: max_block_ms(settings, config),
             samples_per_chunk: settings.samples_per_chunk,

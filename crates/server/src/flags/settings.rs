@@ -72,6 +72,11 @@ pub struct Settings {
     pub wal_segment_bytes: Option<u64>,
     pub wal_compression: WalCompression,
     pub lockfile: bool,
+    /// 0: no limit.
+    pub max_series: u64,
+    pub wal_sync: bool,
+    /// Bytes of log for destinations that are behind; 0: no limit.
+    pub backlog_limit: u64,
     pub min_block_ms: i64,
     pub max_block_ms: Option<i64>,
     pub block_segment_bytes: Option<u64>,
@@ -180,6 +185,9 @@ impl Settings {
                 _ => WalCompression::Snappy,
             },
             lockfile: of("no-lockfile") != "true",
+            max_series: u64::try_from(whole(flags, "storage.max-series")).unwrap_or(0),
+            wal_sync: flags.yes("storage.wal-sync"),
+            backlog_limit: bytes(flags.one("storage.remote.backlog-limit")).unwrap_or(0).unsigned_abs(),
             retention_ms: optional_ms(flags, "storage.tsdb.retention.time"),
             retention_bytes: bytes(flags.one("storage.tsdb.retention.size")).map(i64::unsigned_abs),
             min_block_ms: ms(flags, "storage.tsdb.min-block-duration"),

@@ -325,6 +325,18 @@ pub const FLAGS: &[Flag] = &[
         .help("Least severity of messages that are logged."),
     flag("log.format", Choice(&["logfmt", "json"]), &["logfmt"], General).help("Format of log messages."),
     flag("write-documentation", Bool, NO, General).hidden().help("Print the flags as Markdown and exit."),
+    flag("storage.max-series", Int, &["0"], Storage).help(
+        "Most series in memory; new ones are refused beyond it while known ones go on. 0 for no limit. Not in \
+         Prometheus.",
+    ),
+    flag("storage.wal-sync", Bool, NO, Storage).help(
+        "Acknowledge samples only when they are on the medium, so that they survive a power cut as well as a \
+         crash; slower. Not in Prometheus.",
+    ),
+    flag("storage.remote.backlog-limit", Size, NONE, Remote).help(
+        "Most bytes of WAL that are kept for remote write destinations that are behind, e.g. 10GB; the oldest \
+         go first, which is logged and counted. No limit of bytes when left out. Not in Prometheus.",
+    ),
     flag("strict", Bool, NO, General).help(
         "Refuse what Prometheus 3 refuses. Without it, flags that only older versions know and sections that \
          agents have no use for start with a warning.",
