@@ -160,7 +160,7 @@ fn api_routes() -> Vec<Route> {
     ]
 }
 
-fn page_routes() -> Vec<Route> {
+fn page_routes(agent: bool) -> Vec<Route> {
     let route = |methods, path, at, run| Route { methods, path, at, run };
     let mut routes = vec![
         route(GET_HEAD, "/-/healthy", Always, Raw(health::healthy)),
@@ -175,8 +175,12 @@ fn page_routes() -> Vec<Route> {
         route(GET, "/", Always, Raw(home::redirect)),
         route(GET, "/graph", Always, Raw(home::graph)),
     ];
-    let pages = ["/agent", "/query", "/status", "/targets", "/config", "/flags", "/alerts", "/rules"];
-    routes.extend(pages.map(|path| route(GET, path, Always, Raw(home::page))));
+    let both = ["/alertmanager-discovery", "/config", "/flags", "/service-discovery", "/status", "/targets"];
+    let own: &[&'static str] = match agent {
+        true => &["/agent"],
+        false => &["/alerts", "/query", "/rules", "/tsdb-status"],
+    };
+    routes.extend(both.iter().chain(own).map(|path| route(GET, path, Always, Raw(home::page))));
     routes
 }
 
@@ -190,7 +194,7 @@ struct Served {
 pub fn router(api: &Arc<Api>) -> Router {
     let mut paths = BTreeMap::<String, Vec<Served>>::new();
     let prefix = api.options.route_prefix.trim_end_matches('/').to_owned();
-    for (base, routes) in [("/api/v1", api_routes()), ("", page_routes())] {
+    for (base, routes) in [("/api/v1", api_routes()), ("", page_routes(api.options.agent))] {
         for route in routes {
             let name = format!("{base}{}", route.path);
             let metrics = api.http.handler(&name);

@@ -73,6 +73,18 @@ async fn prefixes_and_pages() {
 }
 
 #[tokio::test]
+async fn each_mode_has_its_pages() {
+    let (server, agent) = (Door::open(), Door::with(|o| o.agent = true));
+    for (path, on_server, on_agent) in
+        [("/query", 200, 404), ("/agent", 404, 200), ("/targets", 200, 200), ("/tsdb-status", 200, 404)]
+    {
+        let got = (server.get(path).await.status, agent.get(path).await.status);
+        assert_eq!(got, (on_server, on_agent), "{path}");
+    }
+    assert!(agent.get("/agent").await.body.contains("Prometheus Agent 3.14.0"));
+}
+
+#[tokio::test]
 async fn own_metrics() {
     let door = Door::open();
     door.get("/api/v1/query?query=up(").await;
