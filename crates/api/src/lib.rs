@@ -21,5 +21,5 @@ pub use error::{ApiError, ErrorKind};
 pub use json::Json;
 pub use params::Form;
 pub use router::router;
-pub use state::{Api, BuildInfo, Command, Doors, Options, Reading, Ready, Running};
+pub use state::{Api, BuildInfo, Command, Doors, Options, PoolConfig, Reading, Ready, Running};
 pub use wrap::{Cors, Encoding};

@@ -4,6 +4,7 @@ use crate::wrap::Cors;
 use arc_swap::ArcSwap;
 use ingest::status::ScrapeStatus;
 use meter::Registry;
+use model::relabel::{NameValidation, RelabelConfig};
 use query::Engine;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -78,11 +79,22 @@ pub struct Doors {
     pub metadata: Option<Arc<dyn MetadataSource>>,
 }
 
+/// What the configuration says of a scrape pool.
+#[derive(Clone, Debug, Default)]
+pub struct PoolConfig {
+    /// Its section, defaults filled in.
+    pub yaml: String,
+    pub relabel: Vec<RelabelConfig>,
+    pub scheme: NameValidation,
+}
+
 /// What the running configuration shows.
 #[derive(Clone, Debug, Default)]
 pub struct Running {
     /// The file with defaults filled in and secrets masked.
     pub yaml: String,
+    /// Scrape pools by name.
+    pub pools: BTreeMap<String, PoolConfig>,
     /// E.g. `15d`; empty for agents.
     pub retention: String,
     pub last_reload_ok: bool,

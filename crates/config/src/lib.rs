@@ -98,6 +98,14 @@ impl Config {
         self.all_scrape_configs().map(|job| (job.job_name.clone(), job.sd.clone())).collect()
     }
 
+    /// The section of each job as `/api/v1/scrape_pools/config` shows it, by job name.
+    pub fn pools_yaml(&self) -> BTreeMap<String, String> {
+        let shown = |job| {
+            yaml::to_string(job).unwrap_or_else(|e| format!("<error creating config string: {e}>\n"))
+        };
+        self.all_scrape_configs().map(|job| (job.job_name.clone(), shown(job))).collect()
+    }
+
     /// The configuration as `/api/v1/status/config` shows it: defaults filled in, secrets masked.
     pub fn to_yaml(&self) -> String {
         yaml::to_string(self).unwrap_or_else(|e| format!("<error creating config string: {e}>\n"))

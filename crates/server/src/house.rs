@@ -227,6 +227,7 @@ impl House {
         let (last_reload_ok, last_reload_at) = self.metrics.last();
         self.api.set_running(api::Running {
             yaml: plan.yaml.clone(),
+            pools: plan.pools(),
             retention: if self.settings.agent { String::new() } else { reload::retention_text(plan.store) },
             last_reload_ok,
             last_reload_at,

@@ -33,11 +33,23 @@ pub struct Plan {
     pub evaluation_interval_ms: i64,
     /// As `/api/v1/status/config` shows it.
     pub yaml: String,
+    /// Sections of the jobs, likewise.
+    pub pools_yaml: BTreeMap<String, String>,
     /// Changes when a file of the configuration does.
     pub checksum: String,
 }
 
 impl Plan {
+    /// What the API shows of scrape pools.
+    pub fn pools(&self) -> BTreeMap<String, api::PoolConfig> {
+        let shown = |job: &Job| api::PoolConfig {
+            yaml: self.pools_yaml.get(&job.name).cloned().unwrap_or_default(),
+            relabel: job.relabel.clone(),
+            scheme: job.validation,
+        };
+        self.jobs.iter().map(|job| (job.name.clone(), shown(job))).collect()
+    }
+
     /// What of a new configuration takes effect only with the next start; `self` is the one that was started
     /// with.
     pub fn needs_restart(&self, new: &Plan, agent: bool) -> Vec<&'static str> {
@@ -153,6 +165,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
         legacy_names: config.global.metric_name_validation_scheme == NameValidation::Legacy,
         evaluation_interval_ms: config.global.evaluation_interval.0,
         yaml: config.to_yaml(),
+        pools_yaml: config.pools_yaml(),
         checksum,
     })
 }

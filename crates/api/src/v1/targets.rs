@@ -4,10 +4,12 @@ use crate::error::ApiError;
 use crate::json::Json;
 use crate::params::parse_int;
 use crate::router::{Call, Outcome, Reply};
-use crate::state::Api;
+use crate::state::{Api, PoolConfig};
 use crate::v1::matchers::selector;
 use ingest::status::{ActiveTarget, DroppedTarget, PoolStatus};
+use model::Labels;
 use model::labels::quote;
+use model::relabel::{RelabelConfig, apply, compile};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) fn scrape_pools(api: &Api, _: &Call) -> Outcome {
@@ -17,32 +19,69 @@ pub(crate) fn scrape_pools(api: &Api, _: &Call) -> Outcome {
     }))
 }
 
-fn known_pool(api: &Api, call: &Call) -> Result<(), ApiError> {
-    let pool = call.form.get("scrapePool");
-    if pool.is_empty() {
-        return Err(ApiError::bad_data("no scrapePool parameter provided"));
+/// What the configuration says of the pool that is asked for.
+fn known_pool(api: &Api, name: &str) -> Result<PoolConfig, ApiError> {
+    api.running().pools.get(name).cloned().ok_or_else(|| {
+        let why = format!("error retrieving scrape config: scrape pool {} not found", quote(name));
+        ApiError::bad_data(why)
+    })
+}
+
+fn pool_param(call: &Call) -> Result<&str, ApiError> {
+    match call.form.get("scrapePool") {
+        "" => Err(ApiError::bad_data("no scrapePool parameter provided")),
+        name => Ok(name),
     }
-    if !api.scrape().is_some_and(|s| s.pool_names().iter().any(|n| n == pool)) {
-        let why = format!("error retrieving scrape config: scrape pool {} not found", quote(pool));
-        return Err(ApiError::bad_data(why));
-    }
-    Ok(())
 }
 
 pub(crate) fn scrape_pool_config(api: &Api, call: &Call) -> Outcome {
-    known_pool(api, call)?;
-    Err(ApiError::not_built("showing the configuration of one scrape pool"))
+    let pool = known_pool(api, pool_param(call)?)?;
+    Ok(Reply::data(|json| {
+        json.raw("{\"yaml\":").text(&pool.yaml).raw("}");
+    }))
 }
 
+/// What each relabelling rule of a pool makes of given labels; rules behind one that drops are not run.
 pub(crate) fn relabel_steps(api: &Api, call: &Call) -> Outcome {
-    if call.form.get("scrapePool").is_empty() {
-        return Err(ApiError::bad_data("no scrapePool parameter provided"));
+    let name = pool_param(call)?;
+    let labels = match call.form.get("labels") {
+        "" => return Err(ApiError::bad_data("no labels parameter provided")),
+        text => serde_json::from_str::<BTreeMap<String, String>>(text)
+            .map_err(|e| ApiError::bad_data(format!("error parsing labels: {e}")))?,
+    };
+    let pool = known_pool(api, name)?;
+    let rules = compile(&pool.relabel, pool.scheme).map_err(|e| ApiError::internal(e.to_string()))?;
+    let mut labels = Labels::from_pairs(&labels).builder();
+    let mut keep = true;
+    Ok(Reply::data(|json| {
+        json.raw("{\"steps\":[");
+        let mut first = true;
+        for (config, rule) in pool.relabel.iter().zip(&rules) {
+            keep = keep && apply(std::slice::from_ref(rule), &mut labels);
+            json.comma(&mut first).raw("{\"rule\":");
+            write_rule(json, config);
+            let output = if keep { labels.finish() } else { Labels::empty() };
+            json.raw(",\"output\":").labels(&output).raw(",\"keep\":").bool(keep).raw("}");
+        }
+        json.raw("]}");
+    }))
+}
+
+fn write_rule(json: &mut Json, config: &RelabelConfig) {
+    json.raw("{");
+    if let Some(sources) = config.source_labels.as_ref().filter(|s| !s.is_empty()) {
+        json.raw("\"source_labels\":").texts(sources.iter().map(String::as_str)).raw(",");
     }
-    if call.form.get("labels").is_empty() {
-        return Err(ApiError::bad_data("no labels parameter provided"));
+    json.raw("\"separator\":").text(&config.separator);
+    json.raw(",\"regex\":").text(config.regex.as_deref().unwrap_or("(.*)"));
+    if config.modulus != 0 {
+        json.raw(",\"modulus\":").uint(config.modulus);
     }
-    known_pool(api, call)?;
-    Err(ApiError::not_built("showing relabelling step by step"))
+    if !config.target_label.is_empty() {
+        json.raw(",\"target_label\":").text(&config.target_label);
+    }
+    json.raw(",\"replacement\":").text(&config.replacement);
+    json.raw(",\"action\":").text(config.action.as_str()).raw("}");
 }
 
 pub(crate) fn targets(api: &Api, call: &Call) -> Outcome {

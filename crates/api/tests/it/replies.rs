@@ -151,3 +151,34 @@ async fn queries_time_out_running_and_waiting() {
         Door::check(&answer, 503, &want, place);
     }
 }
+
+#[tokio::test]
+async fn relabelling_step_by_step() {
+    let door = Door::open();
+    let rule = |action, regex: Option<&str>| model::relabel::RelabelConfig {
+        source_labels: Some(vec!["a".into()]),
+        target_label: "b".into(),
+        regex: regex.map(str::to_owned),
+        action,
+        ..model::relabel::RelabelConfig::default()
+    };
+    use model::relabel::Action::{Drop, Replace};
+    let relabel = vec![rule(Replace, None), rule(Drop, Some("1")), rule(Replace, None)];
+    let pool = api::PoolConfig { yaml: "job_name: x\n".into(), relabel, ..api::PoolConfig::default() };
+    door.api.set_running(api::Running { pools: [("x".to_owned(), pool)].into(), ..api::Running::default() });
+    let answer = door.get("/api/v1/scrape_pools/config?scrapePool=x").await;
+    Door::check(&answer, 200, r#"{"status":"success","data":{"yaml":"job_name: x\n"}}"#, "config");
+    let answer = door.get("/api/v1/targets/relabel_steps?scrapePool=x&labels=%7B%22a%22:%221%22%7D").await;
+    let step = |action, regex, output, keep| {
+        format!(
+            r#"{{"rule":{{"source_labels":["a"],"separator":";","regex":"{regex}","target_label":"b","replacement":"$1","action":"{action}"}},"output":{output},"keep":{keep}}}"#
+        )
+    };
+    let want = format!(
+        r#"{{"status":"success","data":{{"steps":[{},{},{}]}}}}"#,
+        step("replace", "(.*)", r#"{"a":"1","b":"1"}"#, true),
+        step("drop", "1", "{}", false),
+        step("replace", "(.*)", "{}", false),
+    );
+    Door::check(&answer, 200, &want, "steps");
+}
