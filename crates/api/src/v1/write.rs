@@ -139,9 +139,11 @@ fn too_large(limit: usize) -> Response<Body> {
     go_error(StatusCode::PAYLOAD_TOO_LARGE, &format!("request body exceeds the limit of {limit} bytes"))
 }
 
-pub(crate) fn otlp(_: Arc<Api>, _: Request) -> BoxFuture<Response<Body>> {
-    Box::pin(async {
-        // True as well when the flag is given, which warns at the start that the receiver is not built.
+pub(crate) fn otlp(api: Arc<Api>, _: Request) -> BoxFuture<Response<Body>> {
+    Box::pin(async move {
+        if api.options.flags.get("web.enable-otlp-receiver").is_some_and(|on| on == "true") {
+            return go_error(StatusCode::NOT_IMPLEMENTED, "the OTLP receiver is not built into this version");
+        }
         let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver";
         go_error(StatusCode::NOT_FOUND, text)
     })
