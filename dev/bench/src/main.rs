@@ -1,10 +1,13 @@
-//! Benchmarks beside the peers: starts each as a receiver, sends it the same remote-write load and prints
-//! CPU, memory, log bytes and restart time as one table.
+//! Benchmarks beside the peers: starts each with the same load and prints CPU, memory and times as tables.
 //!
-//! Usage: `bench receive [--small] [--only NAME] [--pyrrha PATH]`. All traffic stays on loopback.
+//! Usage: `bench receive|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]`. All traffic stays on
+//! loopback.
 #![forbid(unsafe_code)]
 
+mod compare;
+mod panels;
 mod peers;
+mod query;
 mod receive;
 mod workload;
 
@@ -15,12 +18,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let value = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1)).cloned();
     let pyrrha = value("--pyrrha").map_or_else(|| PathBuf::from("target/release/pyrrha"), PathBuf::from);
-    let only = value("--only");
-    let cases = receive::cases(args.iter().any(|a| a == "--small"), value("--case").as_deref());
+    let (only, case) = (value("--only"), value("--case"));
+    let small = args.iter().any(|a| a == "--small");
     match args.first().map(String::as_str) {
-        Some("receive") => receive::run(&pyrrha, only.as_deref(), &cases),
+        Some("receive") => receive::run(&pyrrha, only.as_deref(), &receive::cases(small, case.as_deref())),
+        Some("query") => query::run(&pyrrha, only.as_deref(), case.as_deref(), small),
         _ => {
-            eprintln!("usage: bench receive [--small] [--case NAME] [--only NAME] [--pyrrha PATH]");
+            eprintln!("usage: bench receive|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]");
             ExitCode::from(2)
         }
     }

@@ -167,6 +167,37 @@ fn target(t: usize, count: usize) -> Target {
     Target { series }
 }
 
+/// Encodes one remote-write 1.0 request: the samples of several rounds of every series of `targets`; round 0
+/// is at `start_ms`.
+pub fn encode_rounds(
+    targets: &[Target],
+    start_ms: i64,
+    step_ms: i64,
+    rounds: std::ops::Range<u64>,
+    out: &mut Vec<u8>,
+) {
+    out.clear();
+    let mut inner = Vec::new();
+    let mut sample = Vec::with_capacity(24);
+    for series in targets.iter().flat_map(|t| &t.series) {
+        inner.clear();
+        inner.extend_from_slice(&series.labels);
+        for round in rounds.clone() {
+            sample.clear();
+            sample.push(0x09);
+            sample.extend_from_slice(&series.value(round).to_le_bytes());
+            sample.push(0x10);
+            put_varint(&mut sample, (start_ms + round as i64 * step_ms) as u64);
+            inner.push(0x12);
+            inner.push(sample.len() as u8);
+            inner.extend_from_slice(&sample);
+        }
+        out.push(0x0a);
+        put_varint(out, inner.len() as u64);
+        out.extend_from_slice(&inner);
+    }
+}
+
 /// Encodes one remote-write 1.0 request: one sample of every series of `targets` at `t` ms.
 pub fn encode_request(targets: &[&Target], t: i64, round: u64, out: &mut Vec<u8>) -> usize {
     out.clear();
