@@ -9,7 +9,7 @@ help:
 	@echo "make build   the release binary: target/release/pyrrha"
 	@echo "make test    all tests (unit, language, end to end with the peers that are installed)"
 	@echo "make lint    formatting, clippy and the house's own checks"
-	@echo "make bench   the table beside Prometheus and VictoriaMetrics (set PYRRHA_PEERS to a folder of unpacked packages)"
+	@echo "make bench   the tables beside Prometheus and VictoriaMetrics (set PYRRHA_PEERS to a folder of unpacked packages)"
 
 build:
 	$(CARGO) build --release -p server --features jemalloc
@@ -31,6 +31,9 @@ test:
 bench: build
 	$(CARGO) build --release -p bench
 	$(PROFILE_DIR)/bench receive --pyrrha $(PROFILE_DIR)/pyrrha
+	$(PROFILE_DIR)/bench scrape --pyrrha $(PROFILE_DIR)/pyrrha
+	$(PROFILE_DIR)/bench agent --pyrrha $(PROFILE_DIR)/pyrrha
+	$(PROFILE_DIR)/bench query --pyrrha $(PROFILE_DIR)/pyrrha
 
 clean:
 	$(CARGO) clean

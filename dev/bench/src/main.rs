@@ -1,7 +1,7 @@
 //! Benchmarks beside the peers: starts each with the same load and prints CPU, memory and times as tables.
 //!
-//! Usage: `bench receive|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]`. All traffic stays on
-//! loopback.
+//! Usage: `bench receive|scrape|agent|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]`. All traffic
+//! stays on loopback.
 #![forbid(unsafe_code)]
 
 mod compare;
@@ -9,8 +9,11 @@ mod panels;
 mod peers;
 mod query;
 mod receive;
+mod scrape;
+mod serve;
 mod workload;
 
+use scrape::Mode;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,9 +25,13 @@ fn main() -> ExitCode {
     let small = args.iter().any(|a| a == "--small");
     match args.first().map(String::as_str) {
         Some("receive") => receive::run(&pyrrha, only.as_deref(), &receive::cases(small, case.as_deref())),
+        Some("scrape") => scrape::run(Mode::Store, &pyrrha, only.as_deref(), small),
+        Some("agent") => scrape::run(Mode::Forward, &pyrrha, only.as_deref(), small),
         Some("query") => query::run(&pyrrha, only.as_deref(), case.as_deref(), small),
         _ => {
-            eprintln!("usage: bench receive|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]");
+            eprintln!(
+                "usage: bench receive|scrape|agent|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]"
+            );
             ExitCode::from(2)
         }
     }

@@ -28,7 +28,7 @@ pub fn panels(end: i64, reach: i64) -> Vec<Panel> {
     instant("bottomk of rates, now", "bottomk(5, rate(node_disk_and_cpu_figure_2_total[5m]))");
     instant("count of everything", r#"count({__name__=~".+"})"#);
     instant("series by metric", r#"topk(20, count by (__name__) ({__name__=~".+"}))"#);
-    instant("rates of one job by instance", r#"sum by (instance) (rate({job="node-exporter"}[5m]))"#);
+    instant("rates of one job by instance", r#"sum by (instance) (rate({job="checkout-api"}[5m]))"#);
     instant("raw range, one target", r#"container_resource_usage_5_bytes{instance="10.0.0.1:9100"}[1h]"#);
     instant("average over the whole time", "avg_over_time(container_resource_usage_4_bytes[1d])");
     instant("increase over the whole time", "sum by (mode) (increase(node_disk_and_cpu_figure_1_total[1d]))");
@@ -60,7 +60,7 @@ pub fn panels(end: i64, reach: i64) -> Vec<Panel> {
         range("p99", &quantile, back, step);
         range(
             "regex over a job",
-            r#"sum by (mode) (rate({__name__=~"node_disk_and_cpu_figure_.+_total"}[5m]))"#,
+            r#"sum by (mode) ({__name__=~"node_disk_and_cpu_figure_.+_total", mode!~"idle|user"})"#,
             back,
             step * 4,
         );

@@ -67,3 +67,14 @@ pub fn at_hand(pyrrha: PathBuf) -> Vec<Peer> {
     }
     peers
 }
+
+/// As [`at_hand`], with vmagent in the place of the database.
+pub fn agents_at_hand(pyrrha: PathBuf) -> Vec<Peer> {
+    let mut peers = at_hand(pyrrha);
+    for peer in peers.iter_mut().filter(|p| p.kind == Kind::VictoriaMetrics) {
+        peer.program = peer.program.with_file_name("vmagent");
+        peer.name = format!("vmagent {}", version_of(&peer.program));
+    }
+    peers.retain(|p| p.program.is_file());
+    peers
+}

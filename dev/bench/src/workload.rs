@@ -1,6 +1,8 @@
 //! The series that the load generator sends: targets that look like node_exporter, cadvisor,
 //! kube-state-metrics and an application's histograms in equal parts, with their label bytes encoded once.
 
+use std::fmt::Write as _;
+
 /// What one series does from scrape to scrape.
 #[derive(Clone, Copy)]
 enum Shape {
@@ -17,6 +19,8 @@ enum Shape {
 /// One series: its `repeated Label` bytes of remote write 1.0 and how its value moves.
 pub struct Series {
     pub labels: Vec<u8>,
+    /// Metric and labels as an exposition has them, without those of the place.
+    text: String,
     shape: Shape,
     seed: u64,
 }
@@ -74,6 +78,38 @@ fn encode(mut labels: Vec<(String, String)>) -> Vec<u8> {
     out
 }
 
+/// `name{label="value",…}` without the labels of `but`.
+fn exposed(labels: &[(String, String)], but: &[&str]) -> String {
+    let name = labels.iter().find(|(n, _)| n == "__name__").map_or("", |(_, v)| v);
+    let shown = labels.iter().filter(|(n, _)| n != "__name__" && !but.contains(&n.as_str()));
+    let pairs: Vec<String> = shown.map(|(n, v)| format!("{n}=\"{v}\"")).collect();
+    format!("{name}{{{}}}", pairs.join(","))
+}
+
+/// What a target answers to one scrape.
+pub type Page = String;
+
+/// For each of `targets` targets the pages of scrapes `0..rounds`; about a third of the values change from one
+/// to the next.
+pub fn pages(count: usize, per_target: usize, rounds: u64) -> Vec<Vec<Page>> {
+    let render = |target: &Target, round: u64| {
+        let mut page = Page::new();
+        let mut family = "";
+        for series in &target.series {
+            let name = series.text.split('{').next().unwrap_or("");
+            if name != family {
+                let ty = if name.ends_with("_total") { "counter" } else { "untyped" };
+                let _ = writeln!(page, "# HELP {name} A figure of the benchmark.\n# TYPE {name} {ty}");
+                family = name;
+            }
+            let _ = writeln!(page, "{} {}", series.text, series.value(round));
+        }
+        page
+    };
+    let all = targets(count, per_target, 0);
+    all.iter().map(|t| (0..rounds).map(|round| render(t, round)).collect()).collect()
+}
+
 /// `targets` targets of `per_target` series each. `offset` shifts identities, for churn.
 pub fn targets(targets: usize, per_target: usize, offset: usize) -> Vec<Target> {
     (offset..offset + targets).map(|t| target(t, per_target)).collect()
@@ -87,6 +123,7 @@ fn target(t: usize, count: usize) -> Target {
         2 => ("kube-state-metrics", "kube"),
         _ => ("checkout-api", "http_server_request_duration_seconds"),
     };
+    const PLACE: [&str; 6] = ["cluster", "job", "instance", "namespace", "node", "prometheus"];
     let base: Vec<(String, String)> = [
         ("cluster", format!("prod-eu-west-{}", t % 7)),
         ("job", job.into()),
@@ -161,7 +198,8 @@ fn target(t: usize, count: usize) -> Target {
                     shape = if i / 12 % 3 == 0 { Shape::Counter } else { Shape::Constant };
                 }
             }
-            Series { labels: encode(labels), shape, seed: mix((t * 100_003 + i) as u64) }
+            let text = exposed(&labels, &PLACE);
+            Series { labels: encode(labels), text, shape, seed: mix((t * 100_003 + i) as u64) }
         })
         .collect();
     Target { series }
