@@ -15,6 +15,8 @@ pub struct Options {
     pub wal_compression: Compression,
     /// Makes every acknowledgement wait until its records are on the medium.
     pub wal_sync: bool,
+    /// Make full segments of the log durable before going on instead of beside it; for simulation.
+    pub wal_sync_inline: bool,
     /// Chunk files of blocks are at most this long.
     pub block_segment_bytes: u64,
     /// A Thanos shipper's meta file: level-1 blocks that it does not list as uploaded are not compacted.
@@ -71,6 +73,7 @@ impl Default for Options {
             wal_segment_bytes: crate::wal::DEFAULT_SEGMENT_BYTES,
             wal_compression: Compression::Snappy,
             wal_sync: false,
+            wal_sync_inline: false,
             block_segment_bytes: block::chunks::DEFAULT_SEGMENT_BYTES,
             delay_compact_file: None,
             hold_budget_bytes: 0,

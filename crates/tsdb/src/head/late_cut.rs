@@ -65,15 +65,14 @@ impl Head {
                 }
             }
             listed.retain(|(_, mapped)| !mapped.is_empty());
-            segment = match self.wbl.get() {
-                Some(wbl) => Some(wbl.cut()?),
-                None => None,
-            };
+            // Also when nothing was late since the start: it has what was late before.
+            segment = if listed.is_empty() { None } else { Some(self.wbl()?.cut()?) };
         }
         if listed.is_empty() {
             return Ok(None);
         }
-        self.mapper.flush();
+        // The log of late samples is about to go: from here on the chunks have to last.
+        self.mapper.settle(self.options.wal_sync)?;
         let min = listed.iter().flat_map(|(_, m)| m.iter().map(|c| c.min)).min().unwrap_or(0);
         let max = listed.iter().flat_map(|(_, m)| m.iter().map(|c| c.max)).max().unwrap_or(0);
         let mut series: Vec<Arc<LateSeries>> = listed

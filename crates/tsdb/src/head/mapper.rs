@@ -52,6 +52,10 @@ struct Current {
     flushed: u64,
     buffer: Vec<u8>,
     max_t: i64,
+    /// Bytes behind `flushed` may exist, left by a failed write.
+    dirty: bool,
+    /// Finished files that are not known to be durable.
+    unsynced: Vec<Arc<dyn File>>,
 }
 
 pub(crate) struct Mapper {
@@ -119,7 +123,7 @@ impl Mapper {
             };
             finished.insert(number, Finished { map: Some(map), max_t });
         }
-        let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN };
+        let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN, dirty: false, unsynced: Vec::new() };
         let mapper = Mapper { disk, dir, current: Mutex::new(current), finished: RwLock::new(finished) };
         Ok((mapper, damaged))
     }
@@ -157,11 +161,20 @@ impl Mapper {
         self.flush_current(&mut self.current.lock());
     }
 
-    /// Makes everything durable.
-    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+    /// [`Mapper::flush`] that tells of its failure, durable when the log is.
+    pub(crate) fn settle(&self, durable: bool) -> Result<(), DiskError> {
         let mut current = self.current.lock();
-        self.flush_current(&mut current);
-        current.file.as_ref().map_or(Ok(()), |file| file.sync())
+        if !current.buffer.is_empty() {
+            self.try_flush(&mut current)?;
+        }
+        if durable {
+            for file in current.unsynced.iter().chain(&current.file) {
+                file.sync()?;
+            }
+            self.disk.sync_dir(&self.dir)?;
+        }
+        current.unsynced.clear();
+        Ok(())
     }
 
     fn flush_current(&self, current: &mut Current) {
@@ -179,9 +192,13 @@ impl Mapper {
             current.file = Some(Arc::from(file));
         }
         let Some(file) = &current.file else { return Ok(()) };
-        if let Err(e) = file.append(&current.buffer) {
-            // A part may have arrived; the next attempt starts clean.
+        if current.dirty {
             file.truncate(current.flushed)?;
+            current.dirty = false;
+        }
+        if let Err(e) = file.append(&current.buffer) {
+            // A part may have arrived; cut off now if that is possible, else before the next attempt.
+            current.dirty = file.truncate(current.flushed).is_err();
             return Err(e);
         }
         current.flushed += current.buffer.len() as u64;
@@ -197,7 +214,8 @@ impl Mapper {
             // Cannot be written now: the file stays open and grows a little beyond its limit.
             return;
         }
-        if current.file.take().is_some() {
+        if let Some(file) = current.file.take() {
+            current.unsynced.push(file);
             let done = Finished { map: None, max_t: current.max_t };
             self.finished.write().insert(current.number, done);
         }

@@ -211,7 +211,7 @@ impl Head {
         self.closing.store(true, Relaxed);
         // Batches that are under way end first.
         let _gate = self.gate.write();
-        self.mapper.sync()?;
+        self.mapper.settle(true)?;
         if let Some(wbl) = self.wbl.get() {
             wbl.close()?;
         }
@@ -226,6 +226,7 @@ pub(crate) fn wal_options(options: &Options, kind: WalKind) -> WalOptions {
         segment_bytes: options.wal_segment_bytes,
         compression: options.wal_compression,
         fsync: options.wal_sync,
+        sync_inline: options.wal_sync_inline,
         ..WalOptions::default()
     }
 }

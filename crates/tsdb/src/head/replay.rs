@@ -182,8 +182,13 @@ impl Head {
     fn replay(&self, found: Vec<Found>, status: &ReplayHandle) -> Result<(), OpenError> {
         let begun = Instant::now();
         tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
-        let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
         let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
+        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them.
+        // Their chunks would bring back what was deleted from the blocks meanwhile.
+        let min_valid = self.min_valid.load(Relaxed);
+        let mut found = found;
+        found.retain(|c| !c.late || c.max >= min_valid);
+        let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
         let mut replay = Replay {
             head: self,
             pages: self.table.pages(),
@@ -496,7 +501,6 @@ impl Replay<'_> {
     }
 
     fn tombstones(&mut self, list: &[Tombstone]) {
-        let min_valid = self.head.min_valid.load(Relaxed);
         let mut tombstones = self.head.tombstones.write();
         for t in list {
             let series = self.own(t.series);
@@ -504,9 +508,7 @@ impl Replay<'_> {
             if series != 0 {
                 self.head.table.reserve(series);
             }
-            if t.range.max < min_valid {
-                continue;
-            }
+            // Also before the start of the head, for late samples.
             if is_taken(&self.pages, series) {
                 tombstones.add(series, TimeRange::new(t.range.min, t.range.max));
             } else {

@@ -80,7 +80,7 @@ impl Head {
         self.retired.lock().extend(gone.iter().map(|series| (series, Retired { segment, newest: i64::MIN })));
         {
             let mut tombstones = self.tombstones.write();
-            tombstones.truncate(mint);
+            tombstones.truncate(self.tombstones_from(mint));
             gone.iter().for_each(|series| tombstones.remove(series));
         }
         self.table.drop_empty_pages();
@@ -101,6 +101,12 @@ impl Head {
             tracing::error!(component = "tsdb", err = %e, "Truncating head chunks failed");
         }
         Ok(())
+    }
+
+    /// Deletions before this time mean nothing to the head any more when it begins at `mint`: late samples may be
+    /// older.
+    fn tombstones_from(&self, mint: i64) -> i64 {
+        mint.min(self.late_range().map_or(i64::MAX, |r| r.min))
     }
 
     /// Gives back the memory of forgotten series: thin pages are folded, and texts are gathered anew when most
@@ -151,8 +157,9 @@ impl Head {
             pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
                 || self.retired.lock().get(&series).is_some_and(|r| r.is_needed(to, mint))
         };
+        let floors = (mint, self.tombstones_from(mint));
         self.metrics.checkpoints.inc();
-        if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, mint, self.options.wal_compression) {
+        if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, floors, self.options.wal_compression) {
             self.metrics.checkpoints_failed.inc();
             return Err(e);
         }

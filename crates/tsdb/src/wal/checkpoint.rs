@@ -40,14 +40,14 @@ pub struct CheckpointStats {
 
 /// Writes the checkpoint of all segments up to and including `to`, which is finished. It keeps series for
 /// which `keep` says yes, with their newest metadata; samples, histograms and exemplars at `mint` (ms) or
-/// later; tombstones of kept series that reach `mint`. Works as a stream; `keep` must not change its mind
+/// later; tombstones of kept series that reach `tombstones_from`. Works as a stream; `keep` must not change its mind
 /// meanwhile. The checkpoint is durable when this returns; the segments may then be removed.
 pub fn checkpoint(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     to: u32,
     keep: &mut dyn FnMut(SeriesRef) -> bool,
-    mint: i64,
+    (mint, tombstones_from): (i64, i64),
     compression: Compression,
 ) -> Result<CheckpointStats, WalError> {
     delete_temp_checkpoints(&**disk, dir)?;
@@ -65,7 +65,7 @@ pub fn checkpoint(
     let options = WalOptions { compression, segment_bytes: DEFAULT_SEGMENT_BYTES, ..WalOptions::default() };
     let log = Wal::open(disk.clone(), &temp, options, &Registry::new())?;
     let done = (|| {
-        let mut writer = Writer::new(&log, keep, mint);
+        let mut writer = Writer::new(&log, keep, mint, tombstones_from);
         let mut reader = LogReader::new(disk.clone(), sources);
         while let Some(raw) = reader.next()? {
             writer.take(raw.data)?;
@@ -89,6 +89,7 @@ struct Writer<'a> {
     log: &'a Wal,
     keep: &'a mut dyn FnMut(SeriesRef) -> bool,
     mint: i64,
+    tombstones_from: i64,
     out: RecordBuf,
     stats: CheckpointStats,
     samples: Vec<FeedSample>,
@@ -99,11 +100,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(log: &'a Wal, keep: &'a mut dyn FnMut(SeriesRef) -> bool, mint: i64) -> Self {
+    fn new(log: &'a Wal, keep: &'a mut dyn FnMut(SeriesRef) -> bool, mint: i64, tombstones_from: i64) -> Self {
         Writer {
             log,
             keep,
             mint,
+            tombstones_from,
             out: RecordBuf::new(),
             stats: CheckpointStats::default(),
             samples: Vec::new(),
@@ -186,7 +188,7 @@ impl<'a> Writer<'a> {
         self.stats.total_tombstones += self.tombstones.len() as u64;
         let mut out = self.out.tombstones();
         for stone in &self.tombstones {
-            if stone.range.max >= self.mint && (self.keep)(stone.series) {
+            if stone.range.max >= self.tombstones_from && (self.keep)(stone.series) {
                 out.push(stone.series, stone.range.min, stone.range.max);
             } else {
                 self.stats.dropped_tombstones += 1;

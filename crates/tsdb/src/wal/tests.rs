@@ -416,7 +416,7 @@ fn checkpoint_keeps_what_must_survive() {
         let done = wal.cut().expect("cuts") - 1;
         let mut keep = |series: SeriesRef| series.0.is_multiple_of(2);
         let stats =
-            checkpoint(&shared, dir(), done, &mut keep, 150, Compression::Snappy).expect("checkpoints");
+            checkpoint(&shared, dir(), done, &mut keep, (150, 150), Compression::Snappy).expect("checkpoints");
         wal.truncate(done + 1).expect("truncates");
         delete_checkpoints(&disk, dir(), done).expect("deletes");
         assert_eq!(stats.damaged, 0);
@@ -454,7 +454,7 @@ fn crashing_checkpoints_lose_nothing() {
         let done = wal.cut().expect("cuts") - 1;
         disk.crash_at(disk.ops() + op);
         let shared: Arc<dyn Disk> = disk.shared();
-        if checkpoint(&shared, dir(), done, &mut |_| true, 0, Compression::None).is_ok() {
+        if checkpoint(&shared, dir(), done, &mut |_| true, (0, 0), Compression::None).is_ok() {
             let _ = wal.truncate(done + 1);
         }
         let disk = disk.reboot(Loss::Power);

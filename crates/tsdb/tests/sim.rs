@@ -1,0 +1,495 @@
+//! Crash simulation of the whole store: random schedules of writes, deletions, housekeeping, snapshots and
+//! restarts over a disk that fails, fills up, tears writes and loses what was not durable.
+//!
+//! A failing seed prints its number; run it again with `PYRRHA_SIM_SEED=<n>`, and put it into [`FOUND`].
+
+use disk::{Disk, OsDisk};
+use model::{Labels, Matcher, Sample, TimeRange};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::admin::Admin;
+use storage::feed::{Feed, FeedBatch, Position};
+use storage::{
+    Batch, BatchSeries, ExemplarRow, Queryable, RowKind, SampleBuf, SelectHints, SeriesId, WriteOutcome, WriterSource,
+    key,
+};
+use testkit::{FaultyDisk, Loss};
+use tsdb::feed::LogFeed;
+use tsdb::{Db, Options, ReplayHandle, Running};
+
+/// Seeds that once found something.
+const FOUND: &[u64] = &[];
+const SERIES: usize = 6;
+const START: i64 = 1_700_006_400_000;
+const DATA: &str = "/data";
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `n - 1`.
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// What must be true of one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Acknowledged.
+    Sure,
+    /// Its write or deletion was not answered, or it was written over a deletion.
+    Open,
+    /// Deleted, or never arrived as a restart has shown.
+    Gone,
+}
+
+/// Series number and time, to its fate and all values that were ever sent.
+type Truth = BTreeMap<(usize, i64), (Fate, Vec<f64>)>;
+type Rows = BTreeMap<(usize, i64), f64>;
+
+struct Sim {
+    seed: u64,
+    dice: Dice,
+    disk: FaultyDisk,
+    truth: Truth,
+    /// Ranges of series whose deletion was asked for.
+    deleted: Vec<(usize, TimeRange)>,
+    now: i64,
+    /// Length of the shortest block.
+    range: i64,
+    step: i64,
+    sync: bool,
+    restarts: u64,
+    power: bool,
+    /// Where a follower of the log has got to, and what it has seen.
+    followed: Position,
+    delivered: Truth,
+    labels: BTreeMap<u64, Labels>,
+    log: Vec<String>,
+}
+
+fn labels(series: usize) -> Labels {
+    Labels::from_pairs([("__name__", "m".to_owned()), ("series", series.to_string())])
+}
+
+fn value(series: usize, t: i64) -> f64 {
+    ((t - START) * 10 + series as i64) as f64
+}
+
+fn number(labels: &Labels) -> usize {
+    labels.value("series").parse().expect("a series of ours")
+}
+
+fn try_read(db: &Db, seed: u64) -> Result<Rows, storage::StorageError> {
+    let querier = db.querier(TimeRange::ALL)?;
+    let mut set = querier.select(&[], &SelectHints::default())?;
+    let mut out = Rows::new();
+    let mut seen = Vec::new();
+    while let Some(series) = set.next()? {
+        let of = number(series.labels());
+        assert!(!seen.contains(&of), "seed {seed}: a series comes once");
+        seen.push(of);
+        let mut buf = SampleBuf::default();
+        series.read(TimeRange::ALL, &mut buf)?;
+        assert!(buf.times.is_sorted_by(|a, b| a < b), "seed {seed}: sorted, nothing twice");
+        out.extend(buf.times.iter().zip(&buf.floats).map(|(t, v)| ((of, *t), *v)));
+    }
+    Ok(out)
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        // Milliseconds for the ways that depend on passing time, else so long that it does not pass.
+        let step = if dice.one_in(4) { 1 } else { 5000 };
+        let sync = dice.one_in(2);
+        Sim {
+            seed,
+            disk: FaultyDisk::new(seed),
+            truth: Truth::new(),
+            deleted: Vec::new(),
+            now: START,
+            range: step * 20,
+            step,
+            sync,
+            restarts: 0,
+            power: false,
+            followed: Position::default(),
+            delivered: Truth::new(),
+            labels: BTreeMap::new(),
+            log: Vec::new(),
+            dice,
+        }
+    }
+
+    fn open(&self) -> Result<Db, tsdb::OpenError> {
+        open_on(self.disk.shared(), Path::new(DATA), self.range, self.sync)
+    }
+
+    fn crashed(&self, at: u64) -> bool {
+        self.disk.ops() >= at
+    }
+
+    fn note(&mut self, text: String) {
+        self.log.push(format!("{:6} {text}", self.disk.ops()));
+    }
+
+    #[track_caller]
+    fn ensure(&self, holds: bool, text: impl FnOnce() -> String) {
+        if !holds {
+            panic!("seed {}: step {}: {}\n{}", self.seed, self.step, text(), self.log.join("\n"));
+        }
+    }
+
+    /// Everything there is; queries always work.
+    fn read(&self, db: &Db, when: &str) -> Rows {
+        let rows = try_read(db, self.seed);
+        self.ensure(rows.is_ok(), || format!("{when}: query: {:?}", rows.as_ref().err()));
+        rows.unwrap_or_default()
+    }
+
+    fn write(&mut self, db: &Db) {
+        let mut rows: Vec<(usize, i64)> = Vec::new();
+        let late = self.dice.one_in(3);
+        self.now += self.step * self.dice.below(4) as i64;
+        for _ in 0..=self.dice.below(4) {
+            let series = self.dice.below(SERIES as u64) as usize;
+            let count = 1 + self.dice.below(12) as i64;
+            let from = match late && self.dice.one_in(2) {
+                true => self.now - self.dice.below(150) as i64 * self.step,
+                false => self.now,
+            };
+            rows.extend((0..count).map(|i| (series, from + i * self.step)));
+            if !late {
+                self.now = self.now.max(from + self.dice.below(count as u64) as i64 * self.step);
+            }
+        }
+        let keys: Vec<Vec<u8>> = (0..SERIES).map(|i| key::of_labels(&labels(i))).collect();
+        let trace = key::of_labels(&Labels::from_pairs([("trace_id", "abc")]));
+        let mut batch = Batch::default();
+        let mut sent: Vec<(usize, Sample)> = Vec::new();
+        for of in rows.chunk_by(|a, b| a.0 == b.0) {
+            let from = batch.samples.len() as u32;
+            let first_exemplar = batch.exemplars.len() as u32;
+            for (series, t) in of {
+                // Now and then another value for a time that may be taken.
+                let v = value(*series, *t) + if self.dice.one_in(40) { 0.5 } else { 0.0 };
+                batch.samples.push(Sample { t: *t, v });
+                sent.push((*series, Sample { t: *t, v }));
+            }
+            if self.dice.one_in(4) {
+                batch.exemplars.push(ExemplarRow { t: of[0].1, v: 1.0, labels: &trace });
+            }
+            batch.series.push(BatchSeries {
+                id: SeriesId::Key(&keys[of[0].0]),
+                samples: from..batch.samples.len() as u32,
+                histograms: 0..0,
+                exemplars: first_exemplar..batch.exemplars.len() as u32,
+            });
+        }
+        let mut outcome = WriteOutcome::default();
+        let done = db.writer().write(&batch, &mut outcome);
+        let refused = outcome.rejected.iter();
+        let refused: Vec<u32> = refused.filter(|r| r.kind == RowKind::Sample).map(|r| r.row).collect();
+        let is_ok = done.is_ok();
+        let mut text = String::new();
+        for (row, (series, s)) in sent.iter().enumerate() {
+            let mark = if refused.contains(&(row as u32)) { "!" } else { "" };
+            text += &format!(" {series}:{}{mark}", (s.t - START) / self.step);
+        }
+        self.note(format!("write{text} {:?}", done.err()));
+        for (row, (series, s)) in sent.into_iter().enumerate() {
+            if is_ok && refused.contains(&(row as u32)) {
+                continue;
+            }
+            let (fate, values) = self.truth.entry((series, s.t)).or_insert((Fate::Open, Vec::new()));
+            // As upstream: a deletion goes on covering late samples that come after it.
+            let covered = self.deleted.iter().any(|(of, range)| *of == series && range.contains(s.t));
+            let fresh = values.is_empty() && !covered;
+            values.push(s.v);
+            *fate = match *fate {
+                Fate::Sure => Fate::Sure,
+                _ if !fresh => Fate::Open,
+                _ if is_ok => Fate::Sure,
+                _ => Fate::Open,
+            };
+        }
+    }
+
+    fn delete(&mut self, db: &Db) {
+        let series = self.dice.below(SERIES as u64) as usize;
+        let from = self.now - self.dice.below(120) as i64 * self.step;
+        let range = TimeRange::new(from, from + self.dice.below(40) as i64 * self.step);
+        let matchers = [vec![Matcher::equal("series", series.to_string())]];
+        let done = db.delete_series(range, &matchers);
+        self.deleted.push((series, range));
+        let fate = if done.is_ok() { Fate::Gone } else { Fate::Open };
+        let steps = |t: i64| (t - START) / self.step;
+        let text = format!("delete {series}:{}-{} {:?}", steps(range.min), steps(range.max), done.err());
+        self.note(text);
+        for (_, (was, _)) in self.truth.range_mut((series, range.min)..=(series, range.max)) {
+            if *was != Fate::Gone {
+                *was = fate;
+            }
+        }
+    }
+
+    /// Compares everything with what is known.
+    fn check(&self, found: &Rows, when: &str) {
+        for (at, v) in found {
+            let known = self.truth.get(at);
+            self.ensure(known.is_some(), || format!("{when}: {at:?} = {v} from nowhere"));
+            let Some((fate, values)) = known else { continue };
+            self.ensure(values.contains(v), || format!("{when}: {at:?} = {v}, sent were {values:?}"));
+            self.ensure(*fate != Fate::Gone, || format!("{when}: {at:?} = {v} was gone"));
+        }
+        for (at, (fate, _)) in &self.truth {
+            let lost = *fate == Fate::Sure && !found.contains_key(at);
+            self.ensure(!lost, || {
+                let of = found.keys().filter(|k| k.0 == at.0).map(|k| (k.1 - START) / self.step);
+                let lost = (at.1 - START) / self.step;
+                format!("{when}: {at:?}, step {lost}, was acknowledged and is lost; found are {:?}", of.collect::<Vec<_>>())
+            });
+        }
+    }
+
+    /// What a restart shows is settled: all of it stays, nothing more comes.
+    fn settle(&mut self, found: &Rows) {
+        for (at, (fate, _)) in &mut self.truth {
+            *fate = if found.contains_key(at) { Fate::Sure } else { Fate::Gone };
+        }
+    }
+
+    /// The follower reads what there is. Acknowledged samples must come by, also across restarts.
+    fn follow(&mut self, db: &Db) {
+        let live = db.clone();
+        let feed = LogFeed::new(
+            db.wal().clone(),
+            Arc::new(move |series| live.is_live(series)),
+            &meter::Registry::new(),
+        );
+        let mut reader = feed.open(Some(self.followed)).expect("opens");
+        let mut batch = FeedBatch::default();
+        self.labels.clear();
+        while reader.next(Duration::ZERO, &mut batch).expect("the log can be read") {
+            self.labels.extend(batch.series.iter().map(|(series, labels)| (series.0, labels.clone())));
+            for s in &batch.samples {
+                let labels = self.labels.get(&s.series.0);
+                self.ensure(labels.is_some(), || format!("the feed gives no labels of {:?}", s.series));
+                let Some(labels) = labels else { continue };
+                self.delivered.entry((number(labels), s.t)).or_insert((Fate::Sure, Vec::new())).1.push(s.v);
+            }
+            self.followed = batch.end;
+        }
+        if self.power && !self.sync {
+            return;
+        }
+        for (at, (fate, values)) in &self.truth {
+            let came = self.delivered.get(at).is_some_and(|(_, seen)| values.iter().any(|v| seen.contains(v)));
+            let missed = *fate == Fate::Sure && !came;
+            self.ensure(!missed, || format!("{at:?} was acknowledged and the follower missed it"));
+        }
+    }
+
+    /// One life of the process: until a crash or a restart.
+    fn live(&mut self) {
+        let reboots_at = self.disk.ops() + 1 + self.dice.below(250);
+        let ends_by_crash = self.dice.one_in(2);
+        let crash_at = if ends_by_crash { reboots_at } else { u64::MAX };
+        if ends_by_crash {
+            self.disk.crash_at(crash_at);
+        }
+        let steps = 5 + self.dice.below(40);
+        let opened = self.open();
+        self.note(format!("open, crash at {crash_at}: {:?}", opened.as_ref().err()));
+        let Ok(db) = opened else {
+            self.ensure(self.crashed(crash_at), || "does not open".into());
+            return self.reboot();
+        };
+        let mut closed = false;
+        let mut faults_end = 0;
+        for n in 0..steps {
+            if self.crashed(crash_at) || closed {
+                break;
+            }
+            if faults_end > 0 && n >= faults_end {
+                self.disk.set_budget(None);
+                self.disk.fail_ops([]);
+                faults_end = 0;
+                self.note("faults end".into());
+            }
+            match self.dice.below(40) {
+                0..=23 => self.write(&db),
+                24..=26 => self.delete(&db),
+                27..=32 => {
+                    let hold = Some(self.followed.segment);
+                    let done = db.maintain(hold);
+                    self.note(format!("maintain {:?}", done.err()));
+                }
+                33 => {
+                    let done = db.clean_tombstones();
+                    self.note(format!("clean {:?}", done.err()));
+                }
+                34 => {
+                    let done = db.snapshot(false);
+                    self.note(format!("snapshot {done:?}"));
+                    if let Ok(name) = done {
+                        let dir = Path::new(DATA).join("snapshots").join(name);
+                        let copy = open_on(self.disk.shared(), &dir, self.range, self.sync);
+                        if let Ok(copy) = copy {
+                            self.check(&self.read(&copy, "snapshot"), "snapshot");
+                        }
+                        let _ = self.disk.remove_dir_all(&dir);
+                    }
+                }
+                35 => {
+                    self.disk.set_budget(Some(self.dice.below(3000)));
+                    self.note("disk fills up".into());
+                    faults_end = n + 1 + self.dice.below(6);
+                }
+                36 => {
+                    let now = self.disk.ops();
+                    let some: Vec<u64> = (0..8).map(|_| now + 1 + self.dice.below(30)).collect();
+                    self.note(format!("operations fail: {some:?}"));
+                    self.disk.fail_ops(some);
+                    faults_end = n + 1 + self.dice.below(6);
+                }
+                37 => self.follow(&db),
+                38 if self.dice.one_in(3) => {
+                    closed = true;
+                    let done = db.close();
+                    self.note(format!("close {:?}", done.err()));
+                }
+                _ => {}
+            }
+            if !self.crashed(crash_at) && self.dice.one_in(3) {
+                self.check(&self.read(&db, "while running"), "while running");
+            }
+        }
+        if !self.crashed(crash_at) {
+            self.check(&self.read(&db, "at the end"), "at the end");
+            self.disk.set_budget(None);
+            self.disk.fail_ops([]);
+        }
+        drop(db);
+        self.reboot();
+    }
+
+    /// The next start finds what is there.
+    fn reboot(&mut self) {
+        self.restarts += 1;
+        self.power = self.dice.one_in(3);
+        let loss = if self.power { Loss::Power } else { Loss::Kill };
+        self.disk = self.disk.reboot(loss);
+        self.note(format!("reboot {loss:?}"));
+        let db = self.open();
+        self.ensure(db.is_ok(), || format!("does not open again: {:?}", db.as_ref().err()));
+        let Ok(db) = db else { return };
+        let found = self.read(&db, "after a restart");
+        if self.power && !self.sync {
+            // Only what was durable is sure: nothing is invented, but the newest may be gone, deletions too.
+            for (at, v) in &found {
+                let known = self.truth.get(at).is_some_and(|(_, values)| values.contains(v));
+                self.ensure(known, || format!("{at:?} = {v} from nowhere after a power loss"));
+            }
+            self.delivered.clear();
+            let seen = self.truth.iter().map(|(at, (_, values))| (*at, (Fate::Sure, values.clone())));
+            self.delivered.extend(seen);
+        } else {
+            self.check(&found, "after a restart");
+        }
+        self.settle(&found);
+        self.follow(&db);
+        let at = self.disk.ops();
+        drop(db);
+        if self.dice.one_in(4) {
+            // Not even a second start changes anything.
+            self.disk = self.disk.reboot(Loss::Kill);
+            self.note(format!("second start at {at}"));
+            let db = self.open();
+            self.ensure(db.is_ok(), || format!("does not open twice: {:?}", db.as_ref().err()));
+            if let Ok(db) = db {
+                self.check(&self.read(&db, "after a second start"), "after a second start");
+            }
+        }
+    }
+
+    fn run(seed: u64) -> u64 {
+        let mut sim = Sim::new(seed);
+        for _ in 0..3 + sim.dice.below(4) {
+            sim.live();
+        }
+        sim.restarts
+    }
+}
+
+fn open_on(disk: Arc<dyn Disk>, dir: &Path, range: i64, sync: bool) -> Result<Db, tsdb::OpenError> {
+    let running =
+        Running { out_of_order_window_ms: range * 6, retention_time_ms: 0, max_exemplars: 50, ..Running::default() };
+    let options = Options {
+        min_block_duration_ms: range,
+        max_block_duration_ms: range * 9,
+        samples_per_chunk: 6,
+        wal_segment_bytes: 1 << 15,
+        wal_sync: sync,
+        wal_sync_inline: true,
+        running,
+        ..Options::default()
+    };
+    Db::open(disk, dir, options, &meter::Registry::new(), ReplayHandle::default())
+}
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_is_lost_invented_or_doubled() {
+    if let Some(seed) = env("PYRRHA_SIM_SEED") {
+        Sim::run(seed);
+        return;
+    }
+    FOUND.iter().chain(&(0..50).collect::<Vec<u64>>()).for_each(|seed| {
+        Sim::run(*seed);
+    });
+}
+
+/// `PYRRHA_SIM_SEEDS=10000 PYRRHA_SIM_FROM=50 cargo test -p tsdb --test sim -- --ignored`
+#[test]
+#[ignore = "minutes"]
+fn thousands_of_seeds() {
+    let (from, count) = (env("PYRRHA_SIM_FROM").unwrap_or(50), env("PYRRHA_SIM_SEEDS").unwrap_or(2000));
+    let mut failed = Vec::new();
+    let mut restarts = 0;
+    for seed in from..from + count {
+        match std::panic::catch_unwind(|| Sim::run(seed)) {
+            Ok(n) => restarts += n,
+            Err(_) => failed.push(seed),
+        }
+    }
+    eprintln!("{count} seeds from {from}, {restarts} restarts");
+    assert!(failed.is_empty(), "failing seeds: {failed:?}");
+}
+
+#[test]
+fn real_disks_behave_like_the_simulated_one() {
+    let dir = tempfile::tempdir().expect("folder");
+    let db = open_on(Arc::new(OsDisk), dir.path(), 100_000, false).expect("opens");
+    db.maintain(None).expect("maintains");
+    assert!(try_read(&db, 0).expect("reads").is_empty());
+}
