@@ -4,6 +4,7 @@ use crate::blocks::{Blocks, FROM_LATE};
 use crate::db::Db;
 use crate::head::LateCut;
 use crate::options::{Options, Running};
+use crate::wal::segments;
 use block::compact::{Plan, Retention, beyond, level_ranges, plan};
 use block::{Block, BlockError, BlockMeta};
 use disk::Disk;
@@ -304,9 +305,10 @@ impl Db {
                 head.truncate_wal(end, hold).map_err(failed)?;
             }
         }
-        m.compact().map_err(failed)?;
+        // Retention frees space even when blocks cannot be joined.
+        let compacted = m.compact().map_err(failed);
         m.retain(head.wal.size_bytes() + head.chunk_disk_bytes());
-        Ok(())
+        compacted
     }
 
     /// Blocks of the late samples before `end`.
@@ -324,20 +326,29 @@ impl Db {
         Ok(())
     }
 
-    /// The hold of the slowest follower, unless its backlog is beyond the budget.
+    /// The hold of the slowest follower, moved forward where its backlog is beyond the budget.
     fn within_budget(&self, m: &Maintainer, hold: Option<u32>) -> Option<u32> {
         let hold = hold?;
-        let budget = m.hold_budget_bytes;
-        if budget > 0 && self.head().wal.size_bytes() > budget {
+        if m.hold_budget_bytes == 0 {
+            return Some(hold);
+        }
+        let segments = segments(&*m.disk, &m.dir.join("wal")).unwrap_or_default();
+        let mut bytes = 0;
+        let fitting = segments.iter().rev().take_while(|s| {
+            bytes += s.len;
+            bytes <= m.hold_budget_bytes
+        });
+        let oldest = fitting.last().or(segments.last()).map_or(hold, |s| s.number);
+        if hold < oldest {
             m.overrun.inc();
             tracing::warn!(
                 component = "tsdb",
-                segment = hold,
-                budget_bytes = budget,
+                from = hold,
+                to = oldest,
+                budget_bytes = m.hold_budget_bytes,
                 "A remote-write destination is so far behind that the log is truncated past it; its oldest samples are lost"
             );
-            return None;
         }
-        Some(hold)
+        Some(hold.max(oldest))
     }
 }

@@ -153,8 +153,12 @@ impl Series for LateSeries {
         order.dedup_by_key(|i| rows.times[*i]);
         order.retain(|i| range.contains(rows.times[*i]) && !covers(&deleted, rows.times[*i]));
         rows.pick_from(0, &order);
-        for (t, v) in rows.times.iter().zip(&rows.floats) {
-            out.push_float(*t, *v);
+        let mut histograms = rows.histograms.into_iter().peekable();
+        for (i, (t, v)) in rows.times.iter().zip(&rows.floats).enumerate() {
+            match histograms.next_if(|(at, _)| *at as usize == i) {
+                Some((_, histogram)) => out.push_histogram(*t, histogram),
+                None => out.push_float(*t, *v),
+            }
         }
         Ok(())
     }
