@@ -4,6 +4,7 @@
 //! the TLS handshake; a stop lets running requests finish within a grace period.
 
 mod body;
+mod line;
 
 pub use body::RequestBody;
 
@@ -307,6 +308,11 @@ where
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             answer(service.clone(), web.clone(), peer, timeout, request)
         });
+        // The frames of HTTP/2 have no first line.
+        let stream = match http2 {
+            true => tokio_util::either::Either::Left(stream),
+            false => tokio_util::either::Either::Right(line::FirstLine::new(stream)),
+        };
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {

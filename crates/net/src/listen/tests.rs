@@ -94,3 +94,18 @@ async fn giant_heads_are_refused_and_long_ones_served() {
         assert_eq!(status, want, "{bytes}");
     }
 }
+
+#[tokio::test]
+async fn quotes_in_the_query_are_served() {
+    let server = serve_with(ListenOptions::default(), |request| {
+        let query = request.uri().query().unwrap_or("").to_owned();
+        Box::pin(async move { text(200, &query) })
+    })
+    .await;
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    let asked = b"GET /?query=up{job=\"x\"}>1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(asked).await.expect("writes");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("reads");
+    assert!(answer.ends_with("query=up{job=%22x%22}%3E1"), "{answer}");
+}

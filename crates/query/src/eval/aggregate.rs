@@ -1,8 +1,9 @@
 //! Aggregations that fold columns as they arrive: `sum`, `avg`, `min`, `max`, `count`, `group`, `stddev`,
 //! `stdvar`; and `quantile` and `count_values`, which need all values.
 
+use super::collect::is_metadata;
 use super::key::{Groups, Projection};
-use super::{Eval, Grid, Out, Sink};
+use super::{Asked, Eval, Grid, Out, Sink};
 use crate::QueryError;
 use crate::column::{BitIter, Column};
 use crate::eval::histogram::HistogramSums;
@@ -179,6 +180,11 @@ impl Eval<'_> {
         let mut list: Vec<GroupFold> = Vec::new();
         let child_span = a.child.span;
         let keeps_histograms = matches!(a.op, Sum | Avg | Count | Group);
+        self.ask = match &a.grouping[..] {
+            [] if !a.without => Asked::Nothing,
+            names if !a.without && !names.iter().any(|n| is_metadata(n)) => Asked::NoNames,
+            _ => Asked::All,
+        };
         self.vector(&a.child, grid, &mut |ev, out| {
             let (number, new) = groups.of(&out.labels);
             if new {

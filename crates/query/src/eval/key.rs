@@ -69,11 +69,14 @@ pub(super) struct Groups {
     projection: Projection,
     known: HashMap<Box<str>, u32>,
     key: String,
+    /// All series are in one group.
+    single: bool,
 }
 
 impl Groups {
     pub(super) fn new(projection: Projection) -> Self {
-        Groups { projection, known: HashMap::new(), key: String::new() }
+        let single = projection.keep && projection.names.is_empty();
+        Groups { projection, known: HashMap::new(), key: String::new(), single }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,6 +85,9 @@ impl Groups {
 
     /// Number of the series' group, and whether it is new.
     pub(super) fn of(&mut self, labels: &Labels) -> (usize, bool) {
+        if self.single && !self.known.is_empty() {
+            return (0, false);
+        }
         self.projection.write(labels, &mut self.key);
         if let Some(&known) = self.known.get(self.key.as_str()) {
             return (known as usize, false);

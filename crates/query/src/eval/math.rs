@@ -12,7 +12,12 @@ pub(super) fn simple(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "acos" => f64::acos,
-        "acosh" => |v| if v < 1.0 { f64::NAN } else { v.acosh() },
+        "acosh" => |v| match v {
+            v if v < 1.0 => f64::NAN,
+            // The square inside overflows for the largest values.
+            v if v > f64::from(1 << 28) => v.ln() + std::f64::consts::LN_2,
+            v => v.acosh(),
+        },
         "asin" => f64::asin,
         "asinh" => f64::asinh,
         "atan" => f64::atan,

@@ -85,6 +85,17 @@ pub(crate) struct Out {
     pub(crate) column: Column,
 }
 
+/// What the taker of a vector needs of its labels. Leaves may give more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Asked {
+    #[default]
+    All,
+    /// All but name, type and unit: it is the same whether these have been dropped.
+    NoNames,
+    /// None at all.
+    Nothing,
+}
+
 /// Takes the series of a vector one after the other.
 pub(crate) type Sink<'s> = dyn FnMut(&mut Eval<'_>, Out) -> Result<(), QueryError> + 's;
 
@@ -151,6 +162,10 @@ pub(crate) struct Eval<'q> {
     /// Samples that finished children of the running node hold.
     children: usize,
     spare: Vec<Column>,
+    /// Set by a node just before it evaluates a child: what it needs of the child's labels.
+    pub(crate) ask: Asked,
+    /// The same as the child finds it; to be read before anything else is evaluated.
+    pub(crate) asked: Asked,
 }
 
 impl<'q> Eval<'q> {
@@ -178,6 +193,8 @@ impl<'q> Eval<'q> {
             watch,
             children: 0,
             spare: Vec::new(),
+            ask: Asked::All,
+            asked: Asked::All,
         }
     }
 
@@ -188,6 +205,7 @@ impl<'q> Eval<'q> {
 
     /// Evaluates an instant vector into `sink`.
     pub(crate) fn vector(&mut self, node: &Node, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
+        self.asked = std::mem::take(&mut self.ask);
         if grid.steps == 0 {
             return Ok(());
         }

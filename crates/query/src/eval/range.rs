@@ -2,13 +2,13 @@
 
 use super::absent::Presence;
 use super::window::{WindowSpec, Windows, window_samples};
-use super::{Eval, Grid, Out, RangeBuf, SAME_LABELS, Sink, drop_metadata};
+use super::{Asked, Eval, Grid, Out, RangeBuf, SAME_LABELS, Sink, drop_metadata};
 use crate::QueryError;
 use crate::budget::histogram_samples;
 use crate::column::Column;
 use crate::plan::{CallNode, Node, Op};
 use hashbrown::HashSet;
-use model::{Labels, METRIC_NAME};
+use model::{Labels, METRIC_NAME, MatchOp};
 use promql::{Span, ValueType};
 
 /// Functions that extended selectors may be used with.
@@ -38,6 +38,12 @@ impl RangeCall<'_> {
     }
 }
 
+/// Whether labels besides the name fall together with it.
+fn typed(labels: &Labels) -> bool {
+    let early = labels.iter().take_while(|(n, _)| *n <= "__unit__");
+    early.into_iter().any(|(n, _)| n != METRIC_NAME && super::collect::is_metadata(n))
+}
+
 impl Eval<'_> {
     pub(super) fn range_call(
         &mut self,
@@ -46,6 +52,7 @@ impl Eval<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
+        let asked = self.asked;
         let name = c.func.name;
         let Some(spec) = WindowSpec::of(matrix.unwrapped(), self.lookback) else {
             return Err(QueryError::exec(format!("{name} needs a range vector")));
@@ -71,6 +78,10 @@ impl Eval<'_> {
         };
         let starts =
             self.options.use_start_timestamps && matches!(name, "rate" | "irate" | "increase" | "resets");
+        // Series of one metric stay apart when their names fall.
+        let one_metric = matrix.unwrapped().selector().is_some_and(|s| {
+            s.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && !m.value.is_empty())
+        });
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut windows = (Windows::default(), Windows::default());
         let mut presence = (name == "absent_over_time").then(|| Presence::new(grid.steps));
@@ -87,7 +98,7 @@ impl Eval<'_> {
                 let mut from = 0;
                 while from < grid.steps {
                     let (end, work) = windows.0.take_part(from, PART);
-                    ev.float_windows(&call, &scalars, samples, &windows.0, &mut column)?;
+                    ev.float_windows(&call, &scalars, samples, &mut windows.0, &mut column)?;
                     ev.watch.check(work)?;
                     from = end;
                 }
@@ -104,8 +115,14 @@ impl Eval<'_> {
                 ev.judge_counter(&call);
             }
             let drop_name = !keeps_name || drop;
-            let labels = if ev.delayed() || !drop_name { labels.clone() } else { drop_metadata(labels) };
-            if !ev.delayed() && !column.is_empty() && !seen.insert(labels.clone()) {
+            let apart = one_metric && !typed(labels);
+            let labels = match asked {
+                Asked::Nothing if apart => Labels::empty(),
+                Asked::NoNames if apart => labels.clone(),
+                _ if ev.delayed() || !drop_name => labels.clone(),
+                _ => drop_metadata(labels),
+            };
+            if !apart && !ev.delayed() && !column.is_empty() && !seen.insert(labels.clone()) {
                 return Err(QueryError::exec(SAME_LABELS));
             }
             sink(ev, Out { labels, drop_name, column })
@@ -128,9 +145,14 @@ impl Eval<'_> {
         let widest = windows.0.widest();
         self.budget.add(widest)?;
         self.budget.release(widest);
+        let has_hists = !samples.h.is_empty();
+        if !has_hists && self.frame.per_step.is_none() && spec.at.is_none() {
+            self.frame.total += windows.0.total as i64;
+            self.frame.read += if spec.subquery { 0 } else { windows.0.fresh as i64 };
+            return self.watch.check(windows.0.total + grid.steps);
+        }
         let (mut before, mut hist_before) = (0, 0);
         let mut work = 0;
-        let has_hists = !samples.h.is_empty();
         for step in 0..grid.steps {
             let (lo, hi) = windows.0.at(step);
             let (mut total, mut new) = (hi - lo, hi - lo.max(before).min(hi));
@@ -175,7 +197,7 @@ impl Eval<'_> {
         call: &RangeCall<'_>,
         scalars: &[Vec<f64>],
         samples: &RangeBuf,
-        windows: &Windows,
+        windows: &mut Windows,
         out: &mut Column,
     ) -> Result<(), QueryError> {
         match call.name {

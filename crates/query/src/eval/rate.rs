@@ -1,7 +1,7 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`, `resets` and `changes` on floats.
 
 use super::range::RangeCall;
-use super::window::Windows;
+use super::window::{Edge, Windows};
 use super::{Eval, RangeBuf};
 use crate::column::Column;
 use crate::eval::over_time::each;
@@ -90,7 +90,7 @@ impl Eval<'_> {
         &mut self,
         call: &RangeCall<'_>,
         samples: &RangeBuf,
-        windows: &Windows,
+        windows: &mut Windows,
         out: &mut Column,
     ) {
         let counter = call.name != "delta";
@@ -108,6 +108,10 @@ impl Eval<'_> {
                     overlaps.push(i);
                 }
             }
+        }
+        if st.is_empty() {
+            windows.edges(|step, first_t, last_t, count| edge(call, per, step, first_t, last_t, count));
+            return without_starts(counter, per, f, &resets, windows, out);
         }
         let mut overlapping = 0;
         // First reset at or behind the window's second sample; windows only move forward.
@@ -147,6 +151,75 @@ impl Eval<'_> {
             self.notes.start_time_overlap(call.span, call.metric(), overlapping);
         }
     }
+}
+
+/// How a window lies in its range, as [`Extrapolation::factor`] sees it without start timestamps.
+fn edge(
+    call: &RangeCall<'_>,
+    per: Option<f64>,
+    step: usize,
+    first_t: i64,
+    last_t: i64,
+    count: usize,
+) -> Edge {
+    let step_t = call.grid.time(step);
+    let mut to_start = (first_t - call.spec.start(step_t)) as f64 / 1000.0;
+    let mut to_end = (call.spec.end(step_t) - last_t) as f64 / 1000.0;
+    let sampled = (last_t - first_t) as f64 / 1000.0;
+    let average = sampled / (count - 1) as f64;
+    let threshold = average * 1.1;
+    if to_start >= threshold {
+        to_start = average / 2.0;
+    }
+    if to_end >= threshold {
+        to_end = average / 2.0;
+    }
+    Edge { to_start, to_end, sampled, factor: factor(to_start, to_end, sampled, per) }
+}
+
+#[inline(always)]
+fn factor(to_start: f64, to_end: f64, sampled: f64, per: Option<f64>) -> f64 {
+    let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+    per.map_or(factor, |seconds| factor / seconds)
+}
+
+/// The extrapolated values of all windows, with what does not depend on values taken from the windows' edges.
+fn without_starts(
+    counter: bool,
+    per: Option<f64>,
+    f: &[f64],
+    resets: &[usize],
+    windows: &Windows,
+    out: &mut Column,
+) {
+    // First reset at or behind the window's second sample; windows only move forward.
+    let mut reset_at = 0;
+    each(windows, out, |step, lo, hi| {
+        if hi - lo < 2 {
+            return None;
+        }
+        let (first, edge) = (f[lo], windows.edge(step));
+        let mut increase = f[hi - 1] - first;
+        if !resets.is_empty() {
+            while reset_at < resets.len() && resets[reset_at] <= lo {
+                reset_at += 1;
+            }
+            for &i in resets[reset_at..].iter().take_while(|i| **i < hi) {
+                increase += f[i - 1];
+            }
+        }
+        if counter && increase > 0.0 && first >= 0.0 {
+            // Far above 0 at the beginning, as most counters are, no division is needed to see that.
+            let near = edge.to_start * increase * (1.0 + 1e-6);
+            if !(near > 1e-280 && first * edge.sampled > near) {
+                let to_zero = edge.sampled * (first / increase);
+                if to_zero < edge.to_start {
+                    return Some(increase * factor(to_zero, edge.to_end, edge.sampled, per));
+                }
+            }
+        }
+        Some(increase * edge.factor)
+    });
 }
 
 /// First and last sample that an extended range needs, out of those in the wider window; `None` when there is

@@ -1,11 +1,11 @@
 //! Instant selectors: the newest sample of each series at each step.
 
-use super::{Eval, Grid, Out, Sink};
+use super::{Asked, Eval, Grid, Out, Sink};
 use crate::QueryError;
 use crate::column::Column;
 use crate::plan::Selector;
 use model::histogram::CounterResetHint;
-use model::{FloatHistogram, METRIC_NAME, TimeRange, is_stale_nan};
+use model::{FloatHistogram, Labels, METRIC_NAME, TimeRange, is_stale_nan};
 use promql::Span;
 use std::sync::Arc;
 use storage::{SampleBuf, Series};
@@ -21,7 +21,60 @@ impl Eval<'_> {
         if selector.smoothed {
             return self.smoothed(selector, span, grid, sink);
         }
-        self.newest(selector, grid, sink, put)
+        let asked = self.asked;
+        let series = self.series(selector.fetch)?;
+        let range = self.newest_range(selector, grid);
+        let (mut buf, mut plan) = (SampleBuf::default(), StepPlan::default());
+        for series in series.iter() {
+            buf.clear();
+            read(&**series, range, selector.stats_only, &mut buf)?;
+            self.watch.check(buf.len() + grid.steps + 16)?;
+            if buf.is_empty() {
+                continue;
+            }
+            let mut column = self.column(grid.steps);
+            // Looked at without an early end, so that the loop is done in wide registers.
+            let stale = buf.floats.iter().fold(false, |any, v| any | is_stale_nan(*v));
+            if buf.histograms.is_empty() && !stale && !grid.is_single() {
+                plan.make(&buf.times, |step| selector.reference(grid.time(step)), grid.steps, self.lookback);
+                plan.fill(&buf.floats, &mut column);
+            } else {
+                self.pick(selector, grid, &buf, &mut column, &put);
+            }
+            self.frame.add_column(&column);
+            // Making labels costs more than most other things here. Histograms may need them for annotations.
+            let bare = asked == Asked::Nothing && !column.has_hists();
+            let labels = if bare { Labels::empty() } else { series.labels().clone() };
+            sink(self, Out { labels, drop_name: false, column })?;
+        }
+        Ok(())
+    }
+
+    /// Times of all samples that the steps may see.
+    fn newest_range(&self, selector: &Selector, grid: Grid) -> TimeRange {
+        let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
+        TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last)
+    }
+
+    /// Calls `put` with the index of the newest sample within the look-back, for each step that has one.
+    fn pick(
+        &self,
+        selector: &Selector,
+        grid: Grid,
+        buf: &SampleBuf,
+        column: &mut Column,
+        put: &impl Fn(&SampleBuf, usize, usize, &mut Column),
+    ) {
+        let mut next = 0;
+        for step in 0..grid.steps {
+            let reference = selector.reference(grid.time(step));
+            while next < buf.times.len() && buf.times[next] <= reference {
+                next += 1;
+            }
+            if next > 0 && buf.times[next - 1] > reference.saturating_sub(self.lookback) {
+                put(buf, next - 1, step, column);
+            }
+        }
     }
 
     /// `timestamp(x)` and `start_timestamp(x)`: seconds of the newest sample, or of its start.
@@ -44,7 +97,7 @@ impl Eval<'_> {
         })
     }
 
-    /// Calls `put` with the index of the newest sample within the look-back, for each step that has one.
+    /// Series whose columns `put` makes of the newest sample at each step.
     fn newest(
         &mut self,
         selector: &Selector,
@@ -53,8 +106,7 @@ impl Eval<'_> {
         put: impl Fn(&SampleBuf, usize, usize, &mut Column),
     ) -> Result<(), QueryError> {
         let series = self.series(selector.fetch)?;
-        let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
-        let range = TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last);
+        let range = self.newest_range(selector, grid);
         let mut buf = SampleBuf::default();
         for series in series.iter() {
             buf.clear();
@@ -64,16 +116,7 @@ impl Eval<'_> {
                 continue;
             }
             let mut column = self.column(grid.steps);
-            let mut next = 0;
-            for step in 0..grid.steps {
-                let reference = selector.reference(grid.time(step));
-                while next < buf.times.len() && buf.times[next] <= reference {
-                    next += 1;
-                }
-                if next > 0 && buf.times[next - 1] > reference.saturating_sub(self.lookback) {
-                    put(&buf, next - 1, step, &mut column);
-                }
-            }
+            self.pick(selector, grid, &buf, &mut column, &put);
             self.frame.add_column(&column);
             sink(self, Out { labels: series.labels().clone(), drop_name: false, column })?;
         }
@@ -133,6 +176,49 @@ impl Eval<'_> {
             sink(self, Out { labels: labels.clone(), drop_name: false, column })?;
         }
         Ok(())
+    }
+}
+
+/// For each step, the index of its newest sample. Kept between series, since series of one target have the same
+/// times.
+#[derive(Debug, Default)]
+struct StepPlan {
+    times: Vec<i64>,
+    /// 0 where there is none.
+    at: Vec<u32>,
+    /// Steps that have one.
+    present: Vec<u64>,
+}
+
+impl StepPlan {
+    fn make(&mut self, times: &[i64], reference: impl Fn(usize) -> i64, steps: usize, lookback: i64) {
+        if self.at.len() == steps && self.times == times {
+            return;
+        }
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        self.at.clear();
+        self.at.resize(steps, 0);
+        self.present.clear();
+        self.present.resize(steps.div_ceil(64), 0);
+        let mut next = 0;
+        for step in 0..steps {
+            let reference = reference(step);
+            while next < times.len() && times[next] <= reference {
+                next += 1;
+            }
+            if next > 0 && times[next - 1] > reference.saturating_sub(lookback) {
+                self.at[step] = (next - 1) as u32;
+                self.present[step / 64] |= 1 << (step % 64);
+            }
+        }
+    }
+
+    fn fill(&self, floats: &[f64], column: &mut Column) {
+        for (value, at) in column.values.iter_mut().zip(&self.at) {
+            *value = floats[*at as usize];
+        }
+        column.present.copy_from_slice(&self.present);
     }
 }
 

@@ -141,7 +141,25 @@ pub(crate) struct Windows {
     /// The steps that window functions work on now; long series are done in parts, to look at the clock in
     /// between.
     pub(crate) part: Range<usize>,
+    /// Samples in all windows, and those that no window before had.
+    pub(crate) total: usize,
+    pub(crate) fresh: usize,
+    widest: usize,
+    /// What extrapolation needs of each window that has samples enough, made when first asked for.
+    edges: Vec<Edge>,
     made: bool,
+}
+
+/// How a window of two or more samples lies in its range, in seconds; the same for all series of a target.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Edge {
+    /// How far to extrapolate beyond the first and the last sample.
+    pub(crate) to_start: f64,
+    pub(crate) to_end: f64,
+    /// Between the first and the last sample.
+    pub(crate) sampled: f64,
+    /// From the increase between samples to that of the range, if the counter was not 0 before.
+    pub(crate) factor: f64,
 }
 
 impl Windows {
@@ -150,6 +168,40 @@ impl Windows {
             return;
         }
         self.made = true;
+        self.edges.clear();
+        self.find(times, spec, grid);
+        (self.total, self.fresh, self.widest) = (0, 0, 0);
+        let mut before = 0;
+        for (&lo, &hi) in self.lo.iter().zip(&self.hi) {
+            self.total += (hi - lo) as usize;
+            self.fresh += (hi - lo.max(before).min(hi)) as usize;
+            self.widest = self.widest.max((hi - lo) as usize);
+            before = hi;
+        }
+    }
+
+    /// What extrapolation needs of each window; see [`Edge`].
+    pub(crate) fn edges(&mut self, make: impl Fn(usize, i64, i64, usize) -> Edge) {
+        if !self.edges.is_empty() {
+            return;
+        }
+        for (step, (&lo, &hi)) in self.lo.iter().zip(&self.hi).enumerate() {
+            let (lo, hi) = (lo as usize, hi as usize);
+            let edge = if hi - lo < 2 {
+                Edge::default()
+            } else {
+                make(step, self.times[lo], self.times[hi - 1], hi - lo)
+            };
+            self.edges.push(edge);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn edge(&self, step: usize) -> &Edge {
+        &self.edges[step]
+    }
+
+    fn find(&mut self, times: &[i64], spec: &WindowSpec, grid: Grid) {
         self.times.clear();
         self.times.extend_from_slice(times);
         self.lo.clear();
@@ -199,7 +251,7 @@ impl Windows {
 
     /// Most samples in a window.
     pub(crate) fn widest(&self) -> usize {
-        self.lo.iter().zip(&self.hi).map(|(lo, hi)| (hi - lo) as usize).max().unwrap_or(0)
+        self.widest
     }
 }
 
