@@ -61,6 +61,8 @@ struct Current {
 pub(crate) struct Mapper {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Wait until a full file is durable.
+    sync_inline: bool,
     current: Mutex<Current>,
     finished: RwLock<BTreeMap<u32, Finished>>,
 }
@@ -76,6 +78,7 @@ impl Mapper {
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
+        sync_inline: bool,
         mut found: impl FnMut(Found),
     ) -> Result<(Mapper, u64), DiskError> {
         disk.create_dir_all(&dir)?;
@@ -121,10 +124,13 @@ impl Mapper {
             } else {
                 map
             };
+            // Before a later file exists: were this one to lose its end, newer chunks would hide that the log
+            // still has its samples.
+            disk.open_append(&path)?.sync()?;
             finished.insert(number, Finished { map: Some(map), max_t });
         }
         let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN, dirty: false, unsynced: Vec::new() };
-        let mapper = Mapper { disk, dir, current: Mutex::new(current), finished: RwLock::new(finished) };
+        let mapper = Mapper { disk, dir, sync_inline, current: Mutex::new(current), finished: RwLock::new(finished) };
         Ok((mapper, damaged))
     }
 
@@ -215,7 +221,22 @@ impl Mapper {
             return;
         }
         if let Some(file) = current.file.take() {
-            current.unsynced.push(file);
+            if self.sync_inline {
+                if let Err(e) = file.sync() {
+                    tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
+                    current.unsynced.push(file);
+                }
+            } else {
+                current.unsynced.push(file.clone());
+                let sync = move || {
+                    if let Err(e) = file.sync() {
+                        tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
+                    }
+                };
+                if let Err(e) = std::thread::Builder::new().name("head-sync".into()).spawn(sync) {
+                    tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
+                }
+            }
             let done = Finished { map: None, max_t: current.max_t };
             self.finished.write().insert(current.number, done);
         }
@@ -345,7 +366,7 @@ mod tests {
     fn chunks_come_back_and_torn_ends_are_cut() {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let (mapper, _) = Mapper::open(disk.clone(), dir.path().to_owned(), |_| {}).unwrap();
+        let (mapper, _) = Mapper::open(disk.clone(), dir.path().to_owned(), true, |_| {}).unwrap();
         let data = |n: u8| vec![n; 200 + usize::from(n) * 20];
         let refs: Vec<u64> =
             (0..100u8).map(|n| mapper.write(u32::from(n) + 1, 10, 20, n % 2 == 1, &data(n))).collect();
@@ -362,7 +383,7 @@ mod tests {
         disk.open_append(&file).unwrap().append(b"torn").unwrap();
         let mut seen = Vec::new();
         let (mapper, damaged) =
-            Mapper::open(disk.clone(), dir.path().to_owned(), |c| seen.push((c.at, c.series, c.late)))
+            Mapper::open(disk.clone(), dir.path().to_owned(), true, |c| seen.push((c.at, c.series, c.late)))
                 .unwrap();
         assert_eq!((seen.len(), seen[99], damaged), (100, (refs[99], 100, true), 1));
         assert_eq!(disk.meta(&file).unwrap().len, whole);

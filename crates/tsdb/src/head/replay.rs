@@ -130,7 +130,7 @@ impl Head {
         tracing::info!(component = "tsdb", "Replaying on-disk memory mappable chunks if any");
         let mut found: Vec<Found> = Vec::new();
         let (mapper, damaged) =
-            Mapper::open(disk.clone(), dir.join("chunks_head"), |chunk| found.push(chunk))?;
+            Mapper::open(disk.clone(), dir.join("chunks_head"), options.wal_sync, |chunk| found.push(chunk))?;
         metrics.map_corruptions.add(damaged);
         tracing::info!(
             component = "tsdb",
