@@ -4,6 +4,7 @@ use crate::error::ConfigError;
 use disk::small::{DEFAULT_LIMIT_BYTES, read_text};
 use disk::{Disk, OsDisk};
 use ingest::scrape::config::ScrapeConfig;
+use net::config::HttpClientConfig;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -11,6 +12,16 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     read_text(&OsDisk, path, DEFAULT_LIMIT_BYTES).map_err(|e| ConfigError::read(&e))
+}
+
+/// A file that holds nothing but the settings of an HTTP client (`--http.config.file` of the tools); its paths start
+/// from its directory.
+pub fn read_http_config(path: &Path) -> Result<HttpClientConfig, ConfigError> {
+    let read: Result<Option<HttpClientConfig>, yaml::Error> = yaml::from_str(&read(path)?);
+    let read = read.map_err(|error| ConfigError::Yaml { file: path.to_owned(), error })?;
+    let mut http = read.unwrap_or_default();
+    http.set_directory(dir_of(path));
+    Ok(http)
 }
 
 /// The directory that relative paths of a file start from.

@@ -17,6 +17,7 @@ pub use alerting::{Alerting, AlertmanagerConfig};
 pub use error::{ConfigError, Warning};
 pub use expand::Environment;
 pub use global::Global;
+pub use files::read_http_config;
 pub use load::LoadOptions;
 pub use sections::{
     ChunkEncoding, Exemplars, Otlp, RemoteReadConfig, Retention, Runtime, Storage, Tracing, Tsdb,

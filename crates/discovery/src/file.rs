@@ -101,6 +101,12 @@ pub fn glob(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Reads a file of targets as `check config` does.
+pub fn check_file(disk: &dyn Disk, path: &Path) -> Result<Vec<TargetGroup>, String> {
+    let text = disk::small::read_text(disk, path, DEFAULT_LIMIT_BYTES).map_err(|e| e.to_string())?;
+    parse(path, &text)
+}
+
 pub(crate) struct FileProvider {
     config: FileSdConfig,
     metrics: Arc<SdMetrics>,

@@ -13,7 +13,7 @@ mod metrics;
 mod supervisor;
 
 pub use config::{SECTIONS, SdConfigs};
-pub use file::{FileSdConfig, glob};
+pub use file::{FileSdConfig, check_file, glob};
 pub use group::{StaticConfig, TargetGroup};
 pub use http_sd::HttpSdConfig;
 pub use metrics::SdMetrics;

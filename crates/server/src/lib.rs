@@ -16,6 +16,8 @@ mod process;
 mod reload;
 mod signals;
 pub mod telemetry;
+mod tool;
 pub mod version;
 
 pub use main_line::run;
+pub use tool::promtool;

@@ -1,7 +1,7 @@
 //! From the command line to a running mode, with upstream's texts and exit codes.
 
 use crate::flags::{self, Settings, UsageError};
-use crate::{demo, house, process, telemetry, version};
+use crate::{demo, house, process, telemetry, tool, version};
 use disk::OsDisk;
 use disk::small::read_text;
 use std::path::Path;
@@ -15,6 +15,11 @@ pub fn run(args: Vec<String>) -> u8 {
     let args = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
         Some("demo") => run_demo(&args[1..]),
+        Some("help") => match args.get(1) {
+            Some(word) if tool::is_tool(word) => tool::run(&program, args),
+            _ => run_house(&program, &["--help".to_owned()]),
+        },
+        Some(word) if tool::is_tool(word) => tool::run(&program, args),
         _ => run_house(&program, args),
     }
 }

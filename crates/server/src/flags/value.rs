@@ -73,7 +73,7 @@ pub(super) fn duration_ms(text: &str) -> Result<i64, String> {
 }
 
 /// Go's duration notation in nanoseconds.
-pub(super) fn go_duration_ns(text: &str) -> Result<i64, String> {
+pub(crate) fn go_duration_ns(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", quote(text));
     if text == "0" {
         return Ok(0);

@@ -1,0 +1,101 @@
+//! `pyrrha <tool>`: the commands of promtool, with its flags, texts and exit codes. The second binary, `promtool`,
+//! is nothing but this module under the name that scripts expect.
+
+mod check;
+mod cli;
+mod client;
+mod lint;
+mod promql;
+mod text;
+
+use clap::ArgMatches;
+use clap::error::ErrorKind;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+pub(crate) const FAILED: u8 = 1;
+/// "One or more lint issues detected."
+pub(crate) const LINT: u8 = 3;
+
+/// The tools with one line each, for help texts.
+pub(crate) const TOOLS: [(&str, &str); 6] = [
+    ("check", "config, web-config, healthy, ready, metrics: is it valid, does it run?"),
+    ("query", "instant, range, series, labels: ask a server"),
+    ("debug", "metrics: collect what a server says of itself"),
+    ("push", "metrics: send text to a receiver"),
+    ("tsdb", "list, analyze, dump, dump-openmetrics, create-blocks-from, verify: a data directory"),
+    ("promql", "format, label-matchers: edit queries (with --experimental)"),
+];
+
+/// Whether the first word of a command line is a tool's.
+pub(crate) fn is_tool(word: &str) -> bool {
+    word == "test" || TOOLS.iter().any(|(name, _)| *name == word)
+}
+
+/// Runs one command; gives its exit code. `program` is what it is called in messages.
+pub(crate) fn run(program: &str, args: &[String]) -> u8 {
+    if args.iter().any(|a| a == "--version") {
+        print!("{}", crate::version::text());
+        return 0;
+    }
+    let command = cli::command(program);
+    let argv = std::iter::once(program.to_owned()).chain(args.iter().cloned());
+    match command.try_get_matches_from(argv) {
+        Ok(found) => dispatch(&found),
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
+            print!("{e}");
+            0
+        }
+        Err(e) => {
+            eprintln!("{program}: error: {}, try --help", cli::message(&e));
+            FAILED
+        }
+    }
+}
+
+/// The program `promtool`: its whole command line is a tool's.
+pub fn promtool(args: &[String]) -> ExitCode {
+    let program = args.first().and_then(|a| a.rsplit('/').next()).unwrap_or("promtool");
+    let rest = args.get(1..).unwrap_or_default();
+    if rest.is_empty() {
+        let _ = cli::command(program).print_help();
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(run(program, rest))
+}
+
+fn dispatch(all: &ArgMatches) -> u8 {
+    let mut path = Vec::new();
+    let mut m = all;
+    while let Some((name, inner)) = m.subcommand() {
+        path.push(name);
+        m = inner;
+    }
+    match path.as_slice() {
+        ["check", "config"] => check::config(m),
+        ["check", "web-config"] => check::web_config(m),
+        ["check", "healthy"] => check::server(m, "/-/healthy"),
+        ["check", "ready"] => check::server(m, "/-/ready"),
+        ["check", "metrics"] => lint::metrics(m),
+        ["promql", "format"] => promql::format(m),
+        ["promql", "label-matchers", "set"] => promql::set(m),
+        ["promql", "label-matchers", "delete"] => promql::delete(m),
+        other => failed(format_args!("{}: not built in this version", other.join(" "))),
+    }
+}
+
+/// A text on stderr and promtool's exit code for failures.
+pub(crate) fn failed(e: impl Display) -> u8 {
+    eprintln!("{e}");
+    FAILED
+}
+
+/// Values of an option that may be given several times.
+pub(crate) fn many<'a>(m: &'a ArgMatches, name: &str) -> Vec<&'a str> {
+    m.get_many::<String>(name).into_iter().flatten().map(String::as_str).collect()
+}
+
+/// A value; empty when it was left out.
+pub(crate) fn one<'a>(m: &'a ArgMatches, name: &str) -> &'a str {
+    m.get_one::<String>(name).map_or("", String::as_str)
+}
