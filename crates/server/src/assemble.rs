@@ -4,7 +4,7 @@ use crate::features_shown;
 use crate::flags::Settings;
 use crate::modes::Store;
 use crate::reload::{Plan, SubqueryStep};
-use crate::{process, version};
+use crate::{memory, process, version};
 use api::{BuildInfo, Doors, Options, Reading};
 use discovery::{SdMetrics, SupervisorOptions};
 use disk::Disk;
@@ -76,13 +76,14 @@ pub(crate) fn api_options(settings: &Settings, disk: &dyn Disk) -> Options {
     }
 }
 
-fn engine_options(settings: &Settings, step: &SubqueryStep) -> EngineOptions {
+fn engine_options(settings: &Settings, disk: &dyn Disk, step: &SubqueryStep) -> EngineOptions {
     let (features, language) = (&settings.features, language(settings));
     EngineOptions {
         lookback_delta_ms: settings.lookback_ms,
         timeout: settings.query_timeout,
         max_samples: settings.max_samples,
         max_concurrency: settings.max_concurrency.max(1),
+        memory_budget_bytes: memory::query_budget_bytes(settings, disk),
         no_step_subquery_interval: step.function(),
         per_step_stats: features.per_step_stats,
         delayed_name_removal: features.delayed_name_removal,
@@ -97,10 +98,10 @@ fn engine_options(settings: &Settings, step: &SubqueryStep) -> EngineOptions {
 }
 
 /// The doors that the API looks through.
-pub(crate) fn doors(settings: &Settings, rooms: &Rooms, step: &SubqueryStep) -> Doors {
+pub(crate) fn doors(settings: &Settings, disk: &dyn Disk, rooms: &Rooms, step: &SubqueryStep) -> Doors {
     let reading = match &rooms.store {
         Store::Server { db, .. } => Some(Reading {
-            engine: Arc::new(Engine::new(engine_options(settings, step))),
+            engine: Arc::new(Engine::new(engine_options(settings, disk, step))),
             queryable: Arc::new(db.clone()),
             exemplars: Arc::new(db.clone()),
             admin: Arc::new(db.clone()),

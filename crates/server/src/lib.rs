@@ -11,6 +11,7 @@ mod features_shown;
 pub mod flags;
 mod house;
 mod main_line;
+mod memory;
 mod modes;
 mod process;
 mod reload;

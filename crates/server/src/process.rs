@@ -79,7 +79,7 @@ pub fn register(registry: &Registry, disk: &Arc<dyn Disk>) {
     });
 }
 
-fn proc_text(disk: &dyn Disk, name: &str) -> Option<String> {
+pub(crate) fn proc_text(disk: &dyn Disk, name: &str) -> Option<String> {
     read_text(disk, Path::new(name), MAX_TEXT).ok()
 }
 

@@ -75,6 +75,8 @@ pub struct Settings {
     /// 0: no limit.
     pub max_series: u64,
     pub wal_sync: bool,
+    /// Share of the memory that the process may use; `None` to use all that queries ask for.
+    pub memory_ratio: Option<f64>,
     /// Bytes of log for destinations that are behind; 0: no limit.
     pub backlog_limit: u64,
     pub min_block_ms: i64,
@@ -187,6 +189,7 @@ impl Settings {
             lockfile: of("no-lockfile") != "true",
             max_series: u64::try_from(whole(flags, "storage.max-series")).unwrap_or(0),
             wal_sync: flags.yes("storage.wal-sync"),
+            memory_ratio: flags.yes("auto-gomemlimit").then_some(ratio),
             backlog_limit: bytes(flags.one("storage.remote.backlog-limit")).unwrap_or(0).unsigned_abs(),
             retention_ms: optional_ms(flags, "storage.tsdb.retention.time"),
             retention_bytes: bytes(flags.one("storage.tsdb.retention.size")).map(i64::unsigned_abs),
@@ -290,6 +293,9 @@ fn external_url(text: &str, listen: &[String], hostname: &dyn Fn() -> String) ->
                 None => host.to_owned(),
             };
             Ok(ExternalUrl { scheme: url.scheme().to_owned(), host, path: path_of(url.path()) })
+        }
+        Err(url::ParseError::RelativeUrlWithoutBase) if text.starts_with(':') => {
+            Err(format!("parse {}: missing protocol scheme", quote(text)))
         }
         Err(url::ParseError::RelativeUrlWithoutBase) => {
             Ok(ExternalUrl { scheme: String::new(), host: String::new(), path: path_of(text) })

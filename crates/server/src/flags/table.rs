@@ -122,10 +122,10 @@ pub const FLAGS: &[Flag] = &[
     flag("web.listen-address", List, &["0.0.0.0:9090"], Web)
         .help("Address to listen on for API, UI and telemetry. Can be repeated."),
     flag("auto-gomaxprocs", Bool, YES, Process).help("Go runtime only: without effect.").not_built(GO),
-    flag("auto-gomemlimit", Bool, YES, Process).help("Go runtime only: without effect.").not_built(GO),
+    flag("auto-gomemlimit", Bool, YES, Process)
+        .help("Refuse a query that would take more than a quarter of the memory limit: that of the container, else of the host."),
     flag("auto-gomemlimit.ratio", Float, &["0.9"], Process)
-        .help("Go runtime only: without effect.")
-        .not_built(GO),
+        .help("Share of the container's or host's memory that counts as the limit for --auto-gomemlimit."),
     flag("auto-gomemlimit.refresh-interval", Duration, &["0s"], Process)
         .help("Go runtime only: without effect.")
         .not_built(GO),

@@ -64,7 +64,8 @@ pub(super) fn duration_ms(text: &str) -> Result<i64, String> {
         // The flag parser knows units one by one and says which it does not know.
         let unit: String =
             text.chars().skip_while(char::is_ascii_digit).take_while(|c| !c.is_ascii_digit()).collect();
-        if !unit.is_empty() && !["y", "w", "d", "h", "m", "s", "ms"].contains(&unit.as_str()) {
+        let counted = text.starts_with(|c: char| c.is_ascii_digit());
+        if counted && !unit.is_empty() && !["y", "w", "d", "h", "m", "s", "ms"].contains(&unit.as_str()) {
             format!("unknown unit {} in duration {}", quote(&unit), quote(text))
         } else {
             e
@@ -193,6 +194,7 @@ mod tests {
         for (kind, text, want) in [
             (Kind::Duration, "90m", Ok("1h30m")),
             (Kind::Duration, "5x", Err("unknown unit \"x\" in duration \"5x\"")),
+            (Kind::Duration, "x5", Err("not a valid duration string: \"x5\"")),
             (Kind::GoDuration, "3x", Err("time: unknown unit \"x\" in duration \"3x\"")),
             (Kind::GoDuration, "1.5s", Ok("1.5s")),
             (Kind::Int, "5e7", Ok("50000000")),
