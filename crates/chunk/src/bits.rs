@@ -23,13 +23,24 @@ fn load_word(data: &[u8], byte: usize) -> u64 {
     }
 }
 
-#[cold]
+/// The word at `byte`, which does not lie inside `data` completely. Short chunks of quiet series have many of
+/// their samples there.
+#[inline(never)]
 fn load_tail(data: &[u8], byte: usize) -> u64 {
-    let mut word = [0; 8];
-    if let Some(tail) = data.get(byte..) {
-        word[..tail.len()].copy_from_slice(tail);
+    match data.last_chunk::<8>() {
+        Some(word) => {
+            // 1…8 bytes behind the last whole word, more when `byte` lies behind the end.
+            let past = byte + 8 - data.len();
+            if past < 8 { u64::from_be_bytes(*word) << (8 * past) } else { 0 }
+        }
+        None => {
+            let mut word = [0; 8];
+            if let Some(tail) = data.get(byte..) {
+                word[..tail.len()].copy_from_slice(tail);
+            }
+            u64::from_be_bytes(word)
+        }
     }
-    u64::from_be_bytes(word)
 }
 
 /// The lowest `n` bits (1…64) of `value` written at bit `pos`. Bits before `pos` stay; bits behind the

@@ -284,17 +284,23 @@ pub fn decode(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Resul
 
 fn fill(data: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<(), ChunkError> {
     let mut reader = Reader::start(data)?;
-    let mut slots = times.iter_mut().zip(values);
-    if let Some((t, v)) = slots.next() {
-        (*t, *v) = (reader.t, f64::from_bits(reader.v));
-    }
-    if let Some((t, v)) = slots.next() {
-        reader.next();
-        (*t, *v) = (reader.t, f64::from_bits(reader.v));
-    }
-    for (t, v) in slots {
-        reader.next_regular();
-        (*t, *v) = (reader.t, f64::from_bits(reader.v));
+    let (mut at, count) = (0, times.len().min(values.len()));
+    while at < count {
+        let before = reader.pos;
+        match at {
+            0 => {}
+            1 => reader.next(),
+            _ => reader.next_regular(),
+        }
+        (times[at], values[at]) = (reader.t, f64::from_bits(reader.v));
+        at += 1;
+        if reader.pos - before == 2 {
+            // A series that rests: likely many more samples of two zero bits each.
+            let end = (at + reader.quiet()).min(count);
+            values[at..end].fill(f64::from_bits(reader.v));
+            times[at..end].iter_mut().for_each(|t| *t = reader.rest());
+            at = end;
+        }
     }
     reader.finish()
 }
@@ -394,6 +400,21 @@ impl<'a> Reader<'a> {
         } else {
             self.rare(word);
         }
+    }
+
+    /// How many samples from here on are on schedule and unchanged, as far as one word shows.
+    #[inline(always)]
+    fn quiet(&self) -> usize {
+        let word = load57(self.data, self.pos);
+        (word | 1 << 7).leading_zeros() as usize / 2
+    }
+
+    /// Passes such a sample; gives its time.
+    #[inline(always)]
+    fn rest(&mut self) -> i64 {
+        self.pos += 2;
+        self.t = self.t.wrapping_add(self.delta as i64);
+        self.t
     }
 
     /// Larger jumps in time.
