@@ -36,10 +36,10 @@ impl Eval<'_> {
         call: &RangeCall<'_>,
         scalars: &[Vec<f64>],
         samples: &RangeBuf,
-        windows: &(Windows, Windows),
+        windows: &mut (Windows, Windows),
         out: &mut Column,
     ) -> Result<(), QueryError> {
-        self.float_windows(call, scalars, samples, &windows.0, out)?;
+        self.float_windows(call, scalars, samples, &mut windows.0, out)?;
         for step in 0..out.steps() {
             let (lo, hi) = windows.0.at(step);
             let (hlo, hhi) = windows.1.at(step);

@@ -104,7 +104,7 @@ impl Eval<'_> {
                 }
             } else {
                 windows.0.part = 0..grid.steps;
-                ev.mixed_windows(&call, &scalars, samples, &windows, &mut column)?;
+                ev.mixed_windows(&call, &scalars, samples, &mut windows, &mut column)?;
             }
             if let Some(presence) = &mut presence {
                 presence.add(&column);
