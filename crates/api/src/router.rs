@@ -198,11 +198,12 @@ pub fn router(api: &Arc<Api>) -> Router {
         for route in routes {
             let name = format!("{base}{}", route.path);
             let metrics = api.http.handler(&name);
-            let path = format!("{prefix}{name}").replace(":name", "{name}");
+            let path = format!("{}{}", literal(&prefix), name.replace(":name", "{name}"));
             paths.entry(path).or_default().push(Served { route, metrics });
         }
     }
-    let mut router = Router::new();
+    // A prefix may hold what the router would take for variables of its former notation.
+    let mut router = Router::new().without_v07_checks();
     for (path, served) in paths {
         let (api, served) = (api.clone(), Arc::new(served));
         // Methods are told apart here: axum would add HEAD to each GET, which upstream does not have.
@@ -217,12 +218,17 @@ pub fn router(api: &Arc<Api>) -> Router {
         let to = api.options.route_prefix.clone();
         router = router.route("/", axum::routing::get(move || async move { home::found(&to) }));
         let to = format!("{prefix}/");
-        router = router.route(&prefix, axum::routing::get(move || async move { home::moved(&to) }));
+        router = router.route(&literal(&prefix), axum::routing::get(move || async move { home::moved(&to) }));
     }
     let api = api.clone();
     router.fallback(move |request: Request| async move {
         not_found(&api, request.method(), request.uri().path(), request.headers())
     })
+}
+
+/// A path that the router takes as it is.
+fn literal(path: &str) -> String {
+    path.replace('{', "{{").replace('}', "}}")
 }
 
 async fn dispatch(api: Arc<Api>, served: Arc<Vec<Served>>, name: String, request: Request) -> Response<Body> {
@@ -235,7 +241,12 @@ async fn dispatch(api: Arc<Api>, served: Arc<Vec<Served>>, name: String, request
             response
         }
         None if request.method() == Method::OPTIONS => {
-            not_found(&api, request.method(), request.uri().path(), request.headers())
+            if below_api(&api, request.uri().path()) {
+                return not_found(&api, request.method(), request.uri().path(), request.headers());
+            }
+            let mut response = Response::new(Body::empty());
+            allow(served.iter().flat_map(|s| s.route.methods), response.headers_mut());
+            response
         }
         None => wrong_method(served.iter().flat_map(|s| s.route.methods)),
     }
@@ -290,11 +301,10 @@ async fn run_call(api: &Arc<Api>, run: &Run, call: Call) -> Result<Response<Body
 }
 
 async fn read_call(parts: &Parts, body: Body, name: String, encoding: Encoding) -> Result<Call, ApiError> {
-    let is_form = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.split(';').next().unwrap_or("").trim() == "application/x-www-form-urlencoded");
+    let is_form = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
+        let kind = v.split(';').next().unwrap_or("").trim();
+        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    });
     let has_form = is_form && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     let body = match has_form {
         true => axum::body::to_bytes(body, MAX_FORM_BYTES)
@@ -315,19 +325,27 @@ pub(crate) fn not_ready(api: &Api) -> Response<Body> {
 
 /// 405 with the methods that would do.
 fn wrong_method<'a>(methods: impl Iterator<Item = &'a Method>) -> Response<Body> {
+    let mut response = go_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    allow(methods, response.headers_mut());
+    response
+}
+
+fn allow<'a>(methods: impl Iterator<Item = &'a Method>, reply: &mut HeaderMap) {
     let mut names: Vec<&str> = methods.map(Method::as_str).chain(["OPTIONS"]).collect();
     names.sort_unstable();
-    let mut response = go_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     if let Ok(allow) = HeaderValue::from_str(&names.join(", ")) {
-        response.headers_mut().insert(header::ALLOW, allow);
+        reply.insert(header::ALLOW, allow);
     }
-    response
+}
+
+fn below_api(api: &Api, path: &str) -> bool {
+    let rest = path.strip_prefix(api.options.route_prefix.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with("/api/v1/"))
 }
 
 /// A preflight below the API, or 404 as Go writes it.
 fn not_found(api: &Api, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
-    let base = format!("{}/api/v1/", api.options.route_prefix.trim_end_matches('/'));
-    if method != Method::OPTIONS || !path.starts_with(&base) {
+    if method != Method::OPTIONS || !below_api(api, path) {
         return go_error(StatusCode::NOT_FOUND, "404 page not found");
     }
     let mut response = Response::new(Body::empty());

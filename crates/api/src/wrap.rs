@@ -25,7 +25,7 @@ impl Cors {
     /// Adds `Vary: Origin` and, for a request with an allowed `Origin`, the permission headers.
     pub fn apply(&self, request: &HeaderMap, reply: &mut HeaderMap) {
         reply.append(header::VARY, HeaderValue::from_static("Origin"));
-        let Some(origin) = request.get(header::ORIGIN) else { return };
+        let Some(origin) = request.get(header::ORIGIN).filter(|o| !o.is_empty()) else { return };
         let fixed = [
             (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
@@ -173,6 +173,7 @@ mod tests {
         assert_eq!(allowed(".*", "http://a"), Some("http://a".into()));
         assert_eq!(allowed("https?://(a|b)", "http://b"), Some("http://b".into()));
         assert_eq!(allowed("https?://(a|b)", "http://bc"), None);
+        assert_eq!(allowed(".*", ""), None);
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub(crate) fn delete_series(api: &Api, call: &Call) -> Outcome {
     let min = time_param(&call.form, "start", MIN_TIME_MS).map_err(|e| ApiError::parameter("start", e))?;
     let max = time_param(&call.form, "end", MAX_TIME_MS).map_err(|e| ApiError::parameter("end", e))?;
     let sets: Result<Vec<_>, _> = call.form.all("match[]").map(selector).collect();
-    let sets = sets.map_err(|e| ApiError::parameter("match[]", e))?;
+    let mut sets = sets.map_err(|e| ApiError::parameter("match[]", e))?;
+    // As upstream, `{}` means nothing here: never the whole store.
+    sets.retain(|set| !set.is_empty());
     let admin = &api.reading()?.admin;
     admin.delete_series(TimeRange { min, max }, &sets).map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(Reply::no_content())

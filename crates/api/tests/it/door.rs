@@ -47,8 +47,11 @@ impl ExemplarSource for Side {
 }
 
 impl Admin for Side {
-    fn delete_series(&self, _: TimeRange, _: &[Vec<Matcher>]) -> Result<(), StorageError> {
-        Ok(())
+    fn delete_series(&self, _: TimeRange, sets: &[Vec<Matcher>]) -> Result<(), StorageError> {
+        match sets.iter().any(Vec::is_empty) {
+            true => Err(StorageError::Other("that is everything".into())),
+            false => Ok(()),
+        }
     }
     fn clean_tombstones(&self) -> Result<(), StorageError> {
         Err(StorageError::Other("no tombstones here".into()))

@@ -158,6 +158,12 @@ async fn agents_cannot_be_queried() {
 }
 
 #[tokio::test]
+async fn nothing_named_deletes_nothing() {
+    let path = "/api/v1/admin/tsdb/delete_series?match[]=%7B%7D";
+    Door::check(&Door::with(|o| o.enable_admin = true).ask("POST", path).await, 204, "", path);
+}
+
+#[tokio::test]
 async fn admin_needs_its_flag() {
     let door = Door::with(|o| o.enable_admin = false);
     let want = r#"{"status":"error","errorType":"unavailable","error":"admin APIs disabled"}"#;

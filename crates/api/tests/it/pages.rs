@@ -28,6 +28,9 @@ async fn methods() {
         ("GET", "/-/reload", 405, ""),
         ("OPTIONS", "/api/v1/query", 204, ""),
         ("OPTIONS", "/api/v1/nope", 204, ""),
+        ("OPTIONS", "/-/ready", 200, "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/metrics", 200, "GET, OPTIONS"),
+        ("OPTIONS", "/nope", 404, ""),
         ("GET", "/api/v1/nope", 404, ""),
         ("GET", "/nope", 404, ""),
     ] {
@@ -62,6 +65,9 @@ async fn prefixes_and_pages() {
         o.route_prefix = "/p".into();
         o.external_path = "/p".into();
     });
+    let odd = Door::with(|o| o.route_prefix = "/:p/*{x}".into());
+    assert_eq!(odd.get("/:p/*%7Bx%7D/-/ready").await.status, 404);
+    assert_eq!(odd.get("/:p/*{x}/-/ready").await.status, 200);
     assert_eq!(door.get("/").await.header("location"), "/p");
     assert_eq!(door.get("/p").await.header("location"), "/p/");
     assert_eq!(door.get("/p/").await.header("location"), "/p/query");

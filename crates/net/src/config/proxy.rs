@@ -14,7 +14,16 @@ pub struct ConfigUrl(pub Url);
 
 impl ConfigUrl {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        Url::parse(text).map(ConfigUrl).map_err(|e| Invalid(format!("parse {}: {e}", quote(text))))
+        Url::parse(text).map(ConfigUrl).map_err(|e| {
+            let why = match e {
+                // Go takes a bare path for a URL, but not one that begins with a colon.
+                url::ParseError::RelativeUrlWithoutBase if text.starts_with(':') => {
+                    "missing protocol scheme".to_owned()
+                }
+                e => e.to_string(),
+            };
+            Invalid(format!("parse {}: {why}", quote(text)))
+        })
     }
 
     /// The text without the password.
