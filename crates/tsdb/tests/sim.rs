@@ -243,7 +243,8 @@ impl Sim {
         let text = format!("delete {series}:{}-{} {:?}", steps(range.min), steps(range.max), done.err());
         self.note(text);
         for (_, (was, _)) in self.truth.range_mut((series, range.min)..=(series, range.max)) {
-            if *was != Fate::Gone {
+            // A write without an answer may come to light after the deletion: that takes what exists.
+            if *was == Fate::Sure {
                 *was = fate;
             }
         }

@@ -129,6 +129,9 @@ impl Mapper {
             disk.open_append(&path)?.sync()?;
             finished.insert(number, Finished { map: Some(map), max_t });
         }
+        if !finished.is_empty() {
+            disk.sync_dir(&dir)?;
+        }
         let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN, dirty: false, unsynced: Vec::new() };
         let mapper = Mapper { disk, dir, sync_inline, current: Mutex::new(current), finished: RwLock::new(finished) };
         Ok((mapper, damaged))
@@ -221,21 +224,17 @@ impl Mapper {
             return;
         }
         if let Some(file) = current.file.take() {
+            current.unsynced.push(file.clone());
+            let (disk, dir) = (self.disk.clone(), self.dir.clone());
+            let sync = move || {
+                if let Err(e) = file.sync().and_then(|()| disk.sync_dir(&dir)) {
+                    tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
+                }
+            };
             if self.sync_inline {
-                if let Err(e) = file.sync() {
-                    tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
-                    current.unsynced.push(file);
-                }
-            } else {
-                current.unsynced.push(file.clone());
-                let sync = move || {
-                    if let Err(e) = file.sync() {
-                        tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
-                    }
-                };
-                if let Err(e) = std::thread::Builder::new().name("head-sync".into()).spawn(sync) {
-                    tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
-                }
+                sync();
+            } else if let Err(e) = std::thread::Builder::new().name("head-sync".into()).spawn(sync) {
+                tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
             }
             let done = Finished { map: None, max_t: current.max_t };
             self.finished.write().insert(current.number, done);

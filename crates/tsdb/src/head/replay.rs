@@ -91,6 +91,16 @@ struct Unknown {
     markers: u64,
 }
 
+impl Unknown {
+    fn note(&mut self, table: &SeriesTable, series: SeriesRef) {
+        if self.series.insert(series.0)
+            && let Ok(number) = u32::try_from(series.0)
+        {
+            table.reserve(number);
+        }
+    }
+}
+
 struct Replay<'a> {
     head: &'a Head,
     pages: Pages,
@@ -188,6 +198,8 @@ impl Head {
         let min_valid = self.min_valid.load(Relaxed);
         let mut found = found;
         found.retain(|c| !c.late || c.max >= min_valid);
+        // Whatever speaks of a reference keeps it from being given out again, also when its series is lost.
+        found.iter().filter_map(|c| u32::try_from(c.series).ok()).for_each(|n| self.table.reserve(n));
         let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
         let mut replay = Replay {
             head: self,
@@ -419,7 +431,7 @@ impl Replay<'_> {
             let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
             let Some((cells, slot)) = live else {
                 self.unknown.samples += 1;
-                self.unknown.series.insert(s.series.0);
+                self.unknown.note(&self.head.table, s.series);
                 continue;
             };
             let entry = cells.entry(slot);
@@ -450,7 +462,7 @@ impl Replay<'_> {
             let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
             let Some((cells, slot)) = live else {
                 self.unknown.late_samples += 1;
-                self.unknown.series.insert(s.series.0);
+                self.unknown.note(&self.head.table, s.series);
                 continue;
             };
             let late = cells.late_mut(slot);
