@@ -1,11 +1,14 @@
 //! `pyrrha <tool>`: the commands of promtool, with its flags, texts and exit codes. The second binary, `promtool`,
 //! is nothing but this module under the name that scripts expect.
 
+mod blocks;
 mod check;
 mod cli;
 mod client;
 mod lint;
+mod print;
 mod promql;
+mod query;
 mod text;
 
 use clap::ArgMatches;
@@ -77,6 +80,11 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["check", "healthy"] => check::server(m, "/-/healthy"),
         ["check", "ready"] => check::server(m, "/-/ready"),
         ["check", "metrics"] => lint::metrics(m),
+        ["query", "instant"] => query::instant(m),
+        ["query", "range"] => query::range(m),
+        ["query", "series"] => query::series(m),
+        ["query", "labels"] => query::labels(m),
+        ["tsdb", "list"] => blocks::list(m),
         ["promql", "format"] => promql::format(m),
         ["promql", "label-matchers", "set"] => promql::set(m),
         ["promql", "label-matchers", "delete"] => promql::delete(m),
