@@ -1,15 +1,19 @@
 //! `pyrrha <tool>`: the commands of promtool, with its flags, texts and exit codes. The second binary, `promtool`,
 //! is nothing but this module under the name that scripts expect.
 
+mod backfill;
 mod blocks;
 mod check;
 mod cli;
 mod client;
+mod dump;
+mod head;
 mod lint;
 mod print;
 mod promql;
 mod query;
 mod text;
+mod verify;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
@@ -85,6 +89,10 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["query", "series"] => query::series(m),
         ["query", "labels"] => query::labels(m),
         ["tsdb", "list"] => blocks::list(m),
+        ["tsdb", "dump"] => dump::dump(m),
+        ["tsdb", "dump-openmetrics"] => dump::openmetrics(m),
+        ["tsdb", "verify"] => verify::verify(m),
+        ["tsdb", "create-blocks-from", "openmetrics"] => backfill::openmetrics(m),
         ["promql", "format"] => promql::format(m),
         ["promql", "label-matchers", "set"] => promql::set(m),
         ["promql", "label-matchers", "delete"] => promql::delete(m),

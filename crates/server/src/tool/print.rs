@@ -76,7 +76,7 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, String> {
 }
 
 /// JSON text with `<`, `>` and `&` escaped, as Go writes it.
-fn json_text(text: &str) -> String {
+pub(crate) fn json_text(text: &str) -> String {
     let plain = serde_json::to_string(text).unwrap_or_default();
     let mut out = String::with_capacity(plain.len());
     for c in plain.chars() {

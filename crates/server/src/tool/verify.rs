@@ -1,0 +1,202 @@
+//! `tsdb verify`: reads everything that blocks hold and says what is wrong. Nothing of promtool does this.
+
+use super::blocks::{self, Parts};
+use super::{FAILED, failed, one};
+use block::tombstone::Tombstones;
+use chunk::Columns;
+use clap::ArgMatches;
+use disk::OsDisk;
+use model::{Labels, TimeRange};
+use std::path::Path;
+use std::time::Instant;
+
+/// Faults of one block that are told; more are counted.
+const TOLD: usize = 20;
+const PROGRESS_SECONDS: u64 = 2;
+
+struct Report {
+    name: String,
+    faults: usize,
+}
+
+impl Report {
+    fn fault(&mut self, text: impl std::fmt::Display) {
+        self.faults += 1;
+        if self.faults <= TOLD {
+            eprintln!("{}: {text}", self.name);
+        }
+    }
+}
+
+/// Counts that `meta.json` has, too.
+#[derive(Default)]
+struct Seen {
+    series: u64,
+    chunks: u64,
+    samples: u64,
+    bytes: u64,
+}
+
+/// The command: exit code 1 when a block has a fault.
+pub(crate) fn verify(m: &ArgMatches) -> u8 {
+    let folders = match blocks::folders(Path::new(one(m, "db path"))) {
+        Ok(folders) => folders,
+        Err(e) => return failed(e),
+    };
+    let mut broken = 0;
+    for (i, (ulid, folder)) in folders.iter().enumerate() {
+        let mut report = Report { name: ulid.to_string(), faults: 0 };
+        let progress = (!m.get_flag("quiet")).then(|| format!("block {} of {}", i + 1, folders.len()));
+        let seen = match Parts::open(folder) {
+            Ok(parts) => {
+                if parts.meta.ulid != *ulid {
+                    report.fault(format_args!("meta.json names block {}", parts.meta.ulid));
+                }
+                if let Err(e) = Tombstones::read(&OsDisk, folder) {
+                    report.fault(e);
+                }
+                block(&parts, &mut report, progress.as_deref())
+            }
+            Err(e) => {
+                report.fault(e);
+                Seen::default()
+            }
+        };
+        let Seen { series, chunks, samples, bytes } = seen;
+        match report.faults {
+            0 => println!(
+                "{ulid} OK: {series} series, {chunks} chunks, {samples} samples, {bytes} bytes of chunks"
+            ),
+            n => {
+                println!("{ulid} FAILED: {n} faults");
+                broken += 1;
+            }
+        }
+    }
+    if broken == 0 { 0 } else { FAILED }
+}
+
+fn block(parts: &Parts, report: &mut Report, progress: Option<&str>) -> Seen {
+    let mut seen = Seen::default();
+    let ids = match parts.index.all_postings() {
+        Ok(ids) => ids,
+        Err(e) => {
+            report.fault(e);
+            return seen;
+        }
+    };
+    if !ids.is_sorted_by(|a, b| a < b) {
+        report.fault("list of all series is not sorted");
+    }
+    postings(parts, &ids, report);
+    let (mut before, mut told) = (None::<Labels>, Instant::now());
+    for (done, id) in ids.iter().enumerate() {
+        if let Some(progress) = progress
+            && told.elapsed().as_secs() >= PROGRESS_SECONDS
+        {
+            eprintln!("{progress}: {done} of {} series", ids.len());
+            told = Instant::now();
+        }
+        match parts.index.series(*id) {
+            Ok((labels, chunks)) => {
+                if before.as_ref().is_some_and(|b| *b >= labels) {
+                    report.fault(format_args!("series {labels} is out of order"));
+                }
+                seen.series += 1;
+                series(parts, &labels, &chunks, &mut seen, report);
+                before = Some(labels);
+            }
+            Err(e) => report.fault(e),
+        }
+    }
+    let stats = &parts.meta.stats;
+    let counts = [
+        ("series", stats.num_series, seen.series),
+        ("chunks", stats.num_chunks, seen.chunks),
+        ("samples", stats.num_samples, seen.samples),
+    ];
+    for (what, announced, found) in counts.into_iter().filter(|(_, a, b)| a != b) {
+        report.fault(format_args!("meta.json announces {announced} {what}, found {found}"));
+    }
+    seen
+}
+
+/// Lists of all label pairs: sorted, of known series, and together one entry for each label of each series.
+fn postings(parts: &Parts, all: &[u32], report: &mut Report) {
+    let names: Vec<String> = parts.index.names().map(str::to_owned).collect();
+    for name in &names {
+        let mut lists = Vec::new();
+        let read = parts.index.values(name, |value, at| {
+            lists.push((value.to_owned(), at));
+            true
+        });
+        if let Err(e) = read {
+            report.fault(e);
+        }
+        if !lists.is_sorted_by(|a, b| a.0 < b.0) {
+            report.fault(format_args!("values of label {name} are not sorted"));
+        }
+        for (value, at) in lists {
+            match parts.index.postings_at(at) {
+                Ok(ids) if !ids.is_sorted_by(|a, b| a < b) => {
+                    report.fault(format_args!("postings of {name}={value} are not sorted"));
+                }
+                Ok(ids) => {
+                    if let Some(id) = ids.iter().find(|id| all.binary_search(id).is_err()) {
+                        report.fault(format_args!("postings of {name}={value} name the unknown series {id}"));
+                    }
+                }
+                Err(e) => report.fault(e),
+            }
+        }
+    }
+}
+
+fn series(
+    parts: &Parts,
+    labels: &Labels,
+    chunks: &[block::index::ChunkMeta],
+    seen: &mut Seen,
+    report: &mut Report,
+) {
+    for (name, value) in labels {
+        // Sampled by the series rather than by the list: a series must be found by each of its labels.
+        if parts.index.postings(name, value).is_ok_and(|ids| ids.is_empty()) {
+            report.fault(format_args!("series {labels}: no postings of {name}"));
+        }
+    }
+    let whole = TimeRange::new(parts.meta.min_time, parts.meta.max_time - 1);
+    let mut last = None::<i64>;
+    for meta in chunks {
+        seen.chunks += 1;
+        let at = format_args!("series {labels}, chunk at {}", meta.range.min).to_string();
+        if meta.range.min < whole.min || meta.range.max > whole.max {
+            report.fault(format_args!("{at}: reaches out of the block"));
+        }
+        if last.is_some_and(|l| l >= meta.range.min) {
+            report.fault(format_args!("{at}: overlaps the chunk before"));
+        }
+        last = Some(meta.range.max);
+        let (encoding, data) = match parts.chunks.chunk(meta.reference) {
+            Ok(found) => found,
+            Err(e) => {
+                report.fault(format_args!("{at}: {e}"));
+                continue;
+            }
+        };
+        let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+        let mut columns = Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
+        if let Err(e) = chunk::decode(encoding, data, &mut columns) {
+            report.fault(format_args!("{at}: {e}"));
+            continue;
+        }
+        seen.bytes += data.len() as u64;
+        seen.samples += times.len() as u64;
+        if !times.is_sorted_by(|a, b| a < b) {
+            report.fault(format_args!("{at}: samples are out of order"));
+        }
+        if times.first() != Some(&meta.range.min) || times.last() != Some(&meta.range.max) {
+            report.fault(format_args!("{at}: the index announces another time range"));
+        }
+    }
+}
