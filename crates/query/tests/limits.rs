@@ -147,3 +147,22 @@ fn names_are_dropped_at_once_unless_delayed() {
         "vector cannot contain metrics with the same labelset"
     );
 }
+
+#[test]
+fn labels_do_not_grow_without_end() {
+    let store = store(1);
+    let nested =
+        |times: usize, one: &dyn Fn(String) -> String| (0..times).fold("x_total".to_owned(), |e, _| one(e));
+    let join = |e: String| format!(r#"label_join({e}, "i", "", "i", "i", "i", "i", "i", "i", "i", "i")"#);
+    let replace = |e: String| format!(r#"label_replace({e}, "i", "${{1}}${{1}}${{1}}${{1}}", "i", "(.*)")"#);
+    let run = |text: String| {
+        let result = engine(|_| ()).instant(&store, &text, 1_200_000, &QueryOpts::default());
+        result.map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(run(nested(6, &join)), Ok(()));
+    assert_eq!(run(nested(9, &replace)), Ok(()));
+    let want = "label_join(): label value of 2097152 bytes exceeds the limit of 1048576";
+    assert_eq!(run(nested(12, &join)), Err(want.into()));
+    let error = run(nested(15, &replace)).expect_err("too long");
+    assert!(error.starts_with("label_replace(): label value of "), "{error}");
+}

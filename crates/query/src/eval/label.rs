@@ -6,6 +6,16 @@ use crate::plan::{CallNode, Node, Op};
 use model::{Labels, METRIC_NAME};
 use regex::Regex;
 
+/// Longest value that may be made for a label. Nested calls multiply lengths, so that a short query could ask
+/// for more memory than there is.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+
+fn too_long(function: &str, bytes: usize) -> QueryError {
+    QueryError::exec(format!(
+        "{function}: label value of {bytes} bytes exceeds the limit of {MAX_VALUE_BYTES}"
+    ))
+}
+
 /// Text of a string argument; the type check has made sure that it is one.
 pub(super) fn text(node: &Node) -> &str {
     match &node.op {
@@ -39,11 +49,18 @@ impl Eval<'_> {
             )));
         }
         let mut value = String::new();
+        let groups = replacement.bytes().filter(|b| *b == b'$').count();
         self.relabel(&c.args[0], grid, dst, sink, |labels| {
-            let captures = regex.captures(labels.value(src))?;
+            let source = labels.value(src);
+            let Some(captures) = regex.captures(source) else { return Ok(None) };
+            // No group is longer than the text it was found in.
+            let most = replacement.len() + groups.saturating_mul(source.len());
+            if most > MAX_VALUE_BYTES {
+                return Err(too_long("label_replace()", most));
+            }
             value.clear();
             captures.expand(replacement, &mut value);
-            Some(value.clone())
+            Ok(Some(value.clone()))
         })
     }
 
@@ -62,7 +79,13 @@ impl Eval<'_> {
             return Err(QueryError::exec(format!("invalid destination label name in label_join(): {dst}")));
         }
         self.relabel(&c.args[0], grid, dst, sink, |labels| {
-            Some(sources.iter().map(|s| labels.value(s)).collect::<Vec<_>>().join(separator))
+            let values: Vec<&str> = sources.iter().map(|s| labels.value(s)).collect();
+            let bytes = values.iter().map(|v| v.len()).sum::<usize>()
+                + separator.len() * values.len().saturating_sub(1);
+            if bytes > MAX_VALUE_BYTES {
+                return Err(too_long("label_join()", bytes));
+            }
+            Ok(Some(values.join(separator)))
         })
     }
 
@@ -73,11 +96,14 @@ impl Eval<'_> {
         grid: Grid,
         dst: &str,
         sink: &mut Sink<'_>,
-        mut f: impl FnMut(&Labels) -> Option<String>,
+        mut f: impl FnMut(&Labels) -> Result<Option<String>, QueryError>,
     ) -> Result<(), QueryError> {
         let mut collector = Collector::new();
+        let mut held = 0;
         self.vector(node, grid, &mut |ev, mut out| {
-            if let Some(value) = f(&out.labels) {
+            let mut bytes = out.column.bytes();
+            if let Some(value) = f(&out.labels)? {
+                bytes += value.len();
                 let mut builder = out.labels.builder();
                 builder.set(dst, &value);
                 out.labels = builder.finish();
@@ -85,12 +111,12 @@ impl Eval<'_> {
                     out.drop_name = false;
                 }
             }
-            ev.budget.hold(out.column.bytes())?;
+            held += bytes;
+            ev.budget.hold(bytes)?;
             collector.add(out)
         })?;
         let list = collector.into_list();
-        let bytes = list.iter().map(|out| out.column.bytes()).sum();
-        self.budget.let_go(bytes);
+        self.budget.let_go(held);
         list.into_iter().try_for_each(|out| sink(self, out))
     }
 }
