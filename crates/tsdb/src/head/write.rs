@@ -458,6 +458,19 @@ impl HeadWriter {
     /// Encodes and logs everything that will be applied.
     fn log(&mut self, batch: &Batch<'_>, late: bool, out: &WriteOutcome) -> Result<(), WriteError> {
         let head = &*self.head;
+        if late {
+            // Before they are applied, so that an answer never speaks of late samples which only memory has; chunk
+            // markers follow when they are known. And before the other log: in-order samples that it had without
+            // memory having them would make a replay take later ones, logged behind them, for late.
+            let mut record = self.record.samples();
+            for item in self.items.iter().filter(|item| item.late) {
+                let s = batch.samples[item.at as usize];
+                record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
+            }
+            drop(record);
+            head.wbl()?.log(&self.record)?;
+            self.record.clear();
+        }
         if !self.unlogged.is_empty() {
             let pages = head.table.pages();
             let mut walk = Walk::new(&pages);
@@ -486,18 +499,6 @@ impl HeadWriter {
             }
         }
         head.wal.log(&self.record)?;
-        if late {
-            // Before they are applied, so that an answer never speaks of late samples which only memory
-            // has. Chunk markers follow when they are known.
-            self.record.clear();
-            let mut record = self.record.samples();
-            for item in self.items.iter().filter(|item| item.late) {
-                let s = batch.samples[item.at as usize];
-                record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
-            }
-            drop(record);
-            head.wbl()?.log(&self.record)?;
-        }
         if !self.unlogged.is_empty() {
             let pages = head.table.pages();
             let mut walk = Walk::new(&pages);
