@@ -12,8 +12,8 @@ use std::time::Duration;
 use storage::admin::Admin;
 use storage::feed::{Feed, FeedBatch, Position};
 use storage::{
-    Batch, BatchSeries, ExemplarRow, Queryable, RowKind, SampleBuf, SelectHints, SeriesId, WriteOutcome, WriterSource,
-    key,
+    Batch, BatchSeries, ExemplarRow, Queryable, RowKind, SampleBuf, SelectHints, SeriesId, WriteOutcome,
+    WriterSource, key,
 };
 use testkit::{FaultyDisk, Loss};
 use tsdb::feed::LogFeed;
@@ -264,7 +264,10 @@ impl Sim {
             self.ensure(!lost, || {
                 let of = found.keys().filter(|k| k.0 == at.0).map(|k| (k.1 - START) / self.step);
                 let lost = (at.1 - START) / self.step;
-                format!("{when}: {at:?}, step {lost}, was acknowledged and is lost; found are {:?}", of.collect::<Vec<_>>())
+                format!(
+                    "{when}: {at:?}, step {lost}, was acknowledged and is lost; found are {:?}",
+                    of.collect::<Vec<_>>()
+                )
             });
         }
     }
@@ -301,7 +304,8 @@ impl Sim {
             return;
         }
         for (at, (fate, values)) in &self.truth {
-            let came = self.delivered.get(at).is_some_and(|(_, seen)| values.iter().any(|v| seen.contains(v)));
+            let came =
+                self.delivered.get(at).is_some_and(|(_, seen)| values.iter().any(|v| seen.contains(v)));
             let missed = *fate == Fate::Sure && !came;
             self.ensure(!missed, || format!("{at:?} was acknowledged and the follower missed it"));
         }
@@ -440,8 +444,12 @@ impl Sim {
 }
 
 fn open_on(disk: Arc<dyn Disk>, dir: &Path, range: i64, sync: bool) -> Result<Db, tsdb::OpenError> {
-    let running =
-        Running { out_of_order_window_ms: range * 6, retention_time_ms: 0, max_exemplars: 50, ..Running::default() };
+    let running = Running {
+        out_of_order_window_ms: range * 6,
+        retention_time_ms: 0,
+        max_exemplars: 50,
+        ..Running::default()
+    };
     let options = Options {
         min_block_duration_ms: range,
         max_block_duration_ms: range * 9,

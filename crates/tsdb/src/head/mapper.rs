@@ -132,8 +132,17 @@ impl Mapper {
         if !finished.is_empty() {
             disk.sync_dir(&dir)?;
         }
-        let current = Current { file: None, number: newest, flushed: 0, buffer: Vec::new(), max_t: i64::MIN, dirty: false, unsynced: Vec::new() };
-        let mapper = Mapper { disk, dir, sync_inline, current: Mutex::new(current), finished: RwLock::new(finished) };
+        let current = Current {
+            file: None,
+            number: newest,
+            flushed: 0,
+            buffer: Vec::new(),
+            max_t: i64::MIN,
+            dirty: false,
+            unsynced: Vec::new(),
+        };
+        let mapper =
+            Mapper { disk, dir, sync_inline, current: Mutex::new(current), finished: RwLock::new(finished) };
         Ok((mapper, damaged))
     }
 

@@ -100,7 +100,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(log: &'a Wal, keep: &'a mut dyn FnMut(SeriesRef) -> bool, mint: i64, tombstones_from: i64) -> Self {
+    fn new(
+        log: &'a Wal,
+        keep: &'a mut dyn FnMut(SeriesRef) -> bool,
+        mint: i64,
+        tombstones_from: i64,
+    ) -> Self {
         Writer {
             log,
             keep,

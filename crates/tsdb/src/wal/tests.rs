@@ -415,8 +415,8 @@ fn checkpoint_keeps_what_must_survive() {
         wal.log(&buf).expect("logs");
         let done = wal.cut().expect("cuts") - 1;
         let mut keep = |series: SeriesRef| series.0.is_multiple_of(2);
-        let stats =
-            checkpoint(&shared, dir(), done, &mut keep, (150, 150), Compression::Snappy).expect("checkpoints");
+        let stats = checkpoint(&shared, dir(), done, &mut keep, (150, 150), Compression::Snappy)
+            .expect("checkpoints");
         wal.truncate(done + 1).expect("truncates");
         delete_checkpoints(&disk, dir(), done).expect("deletes");
         assert_eq!(stats.damaged, 0);
