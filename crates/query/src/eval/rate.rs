@@ -194,11 +194,8 @@ fn without_starts(
 ) {
     // First reset at or behind the window's second sample; windows only move forward.
     let mut reset_at = 0;
-    each(windows, out, |step, lo, hi| {
-        if hi - lo < 2 {
-            return None;
-        }
-        let (first, edge) = (f[lo], windows.edge(step));
+    let mut value = |lo: usize, hi: usize, edge: &Edge| {
+        let first = f[lo];
         let mut increase = f[hi - 1] - first;
         if !resets.is_empty() {
             while reset_at < resets.len() && resets[reset_at] <= lo {
@@ -214,12 +211,23 @@ fn without_starts(
             if !(near > 1e-280 && first * edge.sampled > near) {
                 let to_zero = edge.sampled * (first / increase);
                 if to_zero < edge.to_start {
-                    return Some(increase * factor(to_zero, edge.to_end, edge.sampled, per));
+                    return increase * factor(to_zero, edge.to_end, edge.sampled, per);
                 }
             }
         }
-        Some(increase * edge.factor)
-    });
+        increase * edge.factor
+    };
+    if windows.part.len() < out.steps() {
+        return each(windows, out, |step, lo, hi| (hi - lo >= 2).then(|| value(lo, hi, windows.edge(step))));
+    }
+    // All at once: which steps have a value is known from the times.
+    let bounds = windows.lo.iter().zip(&windows.hi);
+    for ((slot, (lo, hi)), edge) in out.values.iter_mut().zip(bounds).zip(windows.all_edges()) {
+        if hi - lo >= 2 {
+            *slot = value(*lo as usize, *hi as usize, edge);
+        }
+    }
+    out.present.copy_from_slice(windows.paired());
 }
 
 /// First and last sample that an extended range needs, out of those in the wider window; `None` when there is

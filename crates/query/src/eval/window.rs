@@ -147,6 +147,8 @@ pub(crate) struct Windows {
     widest: usize,
     /// What extrapolation needs of each window that has samples enough, made when first asked for.
     edges: Vec<Edge>,
+    /// Steps whose windows have two or more samples; made together with `edges`.
+    paired: Vec<u64>,
     made: bool,
 }
 
@@ -185,8 +187,13 @@ impl Windows {
         if !self.edges.is_empty() {
             return;
         }
+        self.paired.clear();
+        self.paired.resize(self.lo.len().div_ceil(64), 0);
         for (step, (&lo, &hi)) in self.lo.iter().zip(&self.hi).enumerate() {
             let (lo, hi) = (lo as usize, hi as usize);
+            if hi - lo >= 2 {
+                self.paired[step / 64] |= 1 << (step % 64);
+            }
             let edge = if hi - lo < 2 {
                 Edge::default()
             } else {
@@ -194,6 +201,15 @@ impl Windows {
             };
             self.edges.push(edge);
         }
+    }
+
+    pub(crate) fn all_edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// Steps whose windows have two or more samples, as a bit set.
+    pub(crate) fn paired(&self) -> &[u64] {
+        &self.paired
     }
 
     #[inline(always)]
