@@ -54,6 +54,11 @@ impl Node {
         self.process = Some(process);
     }
 
+    /// The next [`Node::run`] starts another program with the same arguments on the same folder.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.kill();
