@@ -61,7 +61,7 @@ fn run(m: &ArgMatches) -> Result<(), String> {
             eprintln!("{} of {} blocks", done + 1, windows.len());
         }
         if let Some(row) = written.filter(|_| !m.get_flag("quiet")) {
-            print!("{}", blocks::rows(&[row], header, readable));
+            put!("{}", blocks::rows(&[row], header, readable));
             header = false;
         }
     }

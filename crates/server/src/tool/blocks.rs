@@ -93,7 +93,7 @@ pub(crate) fn list(m: &ArgMatches) -> u8 {
         Ok(blocks) => {
             let listed: Vec<(BlockMeta, PathBuf)> =
                 blocks.iter().map(|b| (b.meta().clone(), b.dir().to_owned())).collect();
-            print!("{}", rows(&listed, true, m.get_flag("human-readable")));
+            put!("{}", rows(&listed, true, m.get_flag("human-readable")));
             0
         }
         Err(e) => failed(e),

@@ -34,24 +34,21 @@ impl Lint {
                     lint.lookback_ms = m.get_one::<i64>("query.lookback-delta").copied();
                 }
                 "duplicate-rules" | "" => {}
-                other => println!("WARNING: unknown lint option: {}", quote(other)),
+                other => say!("WARNING: unknown lint option: {}", quote(other)),
             }
         }
         lint
     }
 
     /// Whether something was found; the first is told.
-    fn told<'a>(&self, jobs: impl Iterator<Item = &'a ScrapeConfig>) -> bool {
+    fn told<'a>(&self, mut jobs: impl Iterator<Item = &'a ScrapeConfig>) -> bool {
         let Some(lookback) = self.lookback_ms.filter(|ms| *ms > 0) else { return false };
-        for job in jobs.filter(|job| job.scrape_interval.0 >= lookback) {
-            eprintln!(
-                "  FAILED: too long scrape interval found, data point will be marked as stale - job: {}, interval: {}",
-                job.job_name,
-                format_duration(job.scrape_interval.0)
-            );
-            return true;
-        }
-        false
+        let Some(job) = jobs.find(|job| job.scrape_interval.0 >= lookback) else { return false };
+        let (name, interval) = (&job.job_name, format_duration(job.scrape_interval.0));
+        eprintln!(
+            "  FAILED: too long scrape interval found, data point will be marked as stale - job: {name}, interval: {interval}"
+        );
+        true
     }
 }
 
@@ -61,23 +58,23 @@ pub(crate) fn config(m: &ArgMatches) -> u8 {
     let syntax_only = m.get_flag("syntax-only");
     let (mut errors, mut lints) = (false, false);
     for file in many(m, "config-files") {
-        println!("Checking {file}");
+        say!("Checking {file}");
         match check_file(Path::new(file), m.get_flag("agent"), syntax_only) {
             Ok(checked) => {
                 if !checked.rule_files.is_empty() {
-                    println!("  SUCCESS: {} rule files found", checked.rule_files.len());
+                    say!("  SUCCESS: {} rule files found", checked.rule_files.len());
                 }
-                println!(" SUCCESS: {file} is valid prometheus config file syntax\n");
+                say!(" SUCCESS: {file} is valid prometheus config file syntax\n");
                 if !syntax_only {
                     lints |= lint.told(checked.config.all_scrape_configs());
                 }
                 for rules in &checked.rule_files {
-                    println!("  WARNING: rules are not checked in this version: {}", rules.display());
+                    say!("  WARNING: rules are not checked in this version: {}", rules.display());
                 }
             }
             Err(e) => {
                 eprintln!("  FAILED: {e}");
-                println!();
+                say!();
                 errors = true;
             }
         }
@@ -98,7 +95,7 @@ fn check_file(file: &Path, agent: bool, syntax_only: bool) -> Result<Checked, St
     let options = LoadOptions { agent, strict: false, environment: Environment::Process };
     let config = Config::load(file, &options).map_err(|e| e.to_string())?;
     for warning in &config.warnings {
-        println!("  WARNING: {warning}");
+        say!("  WARNING: {warning}");
     }
     let mut rule_files = Vec::new();
     for pattern in config.rule_files.iter().filter(|_| !syntax_only) {
@@ -115,7 +112,7 @@ fn check_file(file: &Path, agent: bool, syntax_only: bool) -> Result<Checked, St
             let found = discovery::glob(&OsDisk, pattern);
             if found.is_empty() {
                 let (file, job) = (quote(&pattern.to_string_lossy()), quote(&job.job_name));
-                println!("  WARNING: file {file} for file_sd in scrape job {job} does not exist");
+                say!("  WARNING: file {file} for file_sd in scrape job {job} does not exist");
             }
             for file in found {
                 discovery::check_file(&OsDisk, &file)

@@ -275,7 +275,7 @@ pub(crate) fn metrics(m: &ArgMatches) -> u8 {
         eprintln!("{name} {text}");
     }
     if wide {
-        print!("{}", extended(&families));
+        put!("{}", extended(&families));
     }
     if problems.is_empty() { 0 } else { LINT }
 }

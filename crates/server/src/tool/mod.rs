@@ -1,16 +1,33 @@
 //! `pyrrha <tool>`: the commands of promtool, with its flags, texts and exit codes. The second binary, `promtool`,
 //! is nothing but this module under the name that scripts expect.
 
+/// `println!` and `print!` that do not panic when the reader of a pipe has seen enough.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+macro_rules! put {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($text)*);
+    }};
+}
+
+mod analyze;
 mod backfill;
 mod blocks;
 mod check;
 mod cli;
 mod client;
+mod debug;
 mod dump;
 mod head;
 mod lint;
 mod print;
 mod promql;
+mod push;
 mod query;
 mod text;
 mod verify;
@@ -42,7 +59,7 @@ pub(crate) fn is_tool(word: &str) -> bool {
 /// Runs one command; gives its exit code. `program` is what it is called in messages.
 pub(crate) fn run(program: &str, args: &[String]) -> u8 {
     if args.iter().any(|a| a == "--version") {
-        print!("{}", crate::version::text());
+        put!("{}", crate::version::text().replacen("prometheus,", "promtool,", 1));
         return 0;
     }
     let command = cli::command(program);
@@ -50,7 +67,7 @@ pub(crate) fn run(program: &str, args: &[String]) -> u8 {
     match command.try_get_matches_from(argv) {
         Ok(found) => dispatch(&found),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
-            print!("{e}");
+            put!("{e}");
             0
         }
         Err(e) => {
@@ -89,6 +106,9 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["query", "series"] => query::series(m),
         ["query", "labels"] => query::labels(m),
         ["tsdb", "list"] => blocks::list(m),
+        ["debug", "metrics"] => debug::metrics(m),
+        ["push", "metrics"] => push::metrics(m),
+        ["tsdb", "analyze"] => analyze::analyze(m),
         ["tsdb", "dump"] => dump::dump(m),
         ["tsdb", "dump-openmetrics"] => dump::openmetrics(m),
         ["tsdb", "verify"] => verify::verify(m),

@@ -22,7 +22,7 @@ fn options(m: &ArgMatches) -> Options {
             "promql-extended-range-selectors" => options.extended_range_selectors = true,
             "promql-binop-fill-modifiers" => options.fill_modifiers = true,
             "promql-delayed-name-removal" | "promql-duration-expr" | "" => {}
-            other => println!("  WARNING: Unknown feature passed to --enable-feature: {other}"),
+            other => say!("  WARNING: Unknown feature passed to --enable-feature: {other}"),
         }
     }
     options
@@ -35,7 +35,7 @@ fn edit(m: &ArgMatches, change: impl Fn(&mut VectorSelector)) -> u8 {
     match ::promql::parse(one(m, "query"), options(m)) {
         Ok(mut expr) => {
             each_selector(&mut expr, &change);
-            println!("{}", ::promql::prettify(&expr));
+            say!("{}", ::promql::prettify(&expr));
             0
         }
         Err(e) => failed(e),

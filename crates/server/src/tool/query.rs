@@ -130,7 +130,7 @@ fn asked(m: &ArgMatches, work: impl FnOnce(&Server<'_>) -> Result<Result<String,
         Err(code) => code,
         Ok(Err(e)) => e.tell(),
         Ok(Ok(text)) => {
-            print!("{text}");
+            put!("{text}");
             0
         }
     }

@@ -64,11 +64,11 @@ pub(crate) fn verify(m: &ArgMatches) -> u8 {
         };
         let Seen { series, chunks, samples, bytes } = seen;
         match report.faults {
-            0 => println!(
+            0 => say!(
                 "{ulid} OK: {series} series, {chunks} chunks, {samples} samples, {bytes} bytes of chunks"
             ),
             n => {
-                println!("{ulid} FAILED: {n} faults");
+                say!("{ulid} FAILED: {n} faults");
                 broken += 1;
             }
         }

@@ -1,0 +1,6 @@
+//! The tools: output and exit codes of the binaries.
+
+mod checks;
+mod directory;
+mod run;
+mod servers;
