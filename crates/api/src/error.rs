@@ -14,7 +14,10 @@ pub enum ErrorKind {
     Execution,
     BadData,
     Internal,
+    /// Switched off.
     Unavailable,
+    /// The store cannot answer yet or any more; another try may.
+    NotReady,
     NotFound,
     /// The endpoint belongs to a part that this version does not have.
     NotImplemented,
@@ -28,20 +31,20 @@ impl ErrorKind {
             ErrorKind::Execution => "execution",
             ErrorKind::BadData => "bad_data",
             ErrorKind::Internal => "internal",
-            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Unavailable | ErrorKind::NotReady => "unavailable",
             ErrorKind::NotFound => "not_found",
             ErrorKind::NotImplemented => "not_implemented",
         }
     }
 
-    /// As upstream, where even "unavailable" is 500.
+    /// As upstream, where what is switched off is 500.
     pub fn status(self) -> StatusCode {
         match self {
             ErrorKind::BadData => StatusCode::BAD_REQUEST,
             ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // nginx' "client closed request", which upstream uses as well.
             ErrorKind::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Timeout | ErrorKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Internal | ErrorKind::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
@@ -96,10 +99,22 @@ impl ApiError {
 impl From<StorageError> for ApiError {
     fn from(e: StorageError) -> Self {
         let kind = match e {
-            StorageError::Unavailable(_) => ErrorKind::Unavailable,
+            StorageError::Unavailable(_) => ErrorKind::NotReady,
             StorageError::Cancelled => ErrorKind::Canceled,
             StorageError::Corrupt(_) | StorageError::Other(_) => ErrorKind::Execution,
         };
         ApiError::new(kind, e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_not_ready_is_worth_another_try() {
+        let error = ApiError::from(StorageError::Unavailable("TSDB not ready".into()));
+        assert_eq!((error.kind.as_str(), error.kind.status().as_u16()), ("unavailable", 503));
+        assert_eq!(ErrorKind::Unavailable.status().as_u16(), 500);
     }
 }

@@ -215,7 +215,7 @@ impl Api {
 
     pub(crate) fn reading(&self) -> Result<&Reading, crate::ApiError> {
         let reading = self.doors().and_then(|doors| doors.reading.as_ref());
-        reading.ok_or_else(|| crate::ApiError::new(crate::ErrorKind::Unavailable, "TSDB not ready"))
+        reading.ok_or_else(|| crate::ApiError::new(crate::ErrorKind::NotReady, "TSDB not ready"))
     }
 
     pub(crate) fn scrape(&self) -> Option<&Arc<dyn ScrapeStatus>> {

@@ -226,6 +226,7 @@ fn api_error(e: QueryError) -> ApiError {
         "timeout" => ErrorKind::Timeout,
         "canceled" => ErrorKind::Canceled,
         "internal" => ErrorKind::Internal,
+        "unavailable" => ErrorKind::NotReady,
         _ => ErrorKind::Execution,
     };
     ApiError::new(kind, e.to_string())

@@ -1,7 +1,6 @@
 //! The position file of a destination: how far the log is delivered, as JSON, replaced atomically.
 
 use disk::Disk;
-use model::labels::quote;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use storage::feed::Position;
@@ -95,7 +94,7 @@ pub(super) fn forget_others(disk: &dyn Disk, dir: &Path, names: &[String]) {
         }
         tracing::info!(
             component = "remote",
-            file = %quote(&entry.name),
+            file = %entry.name,
             "Forgetting the position of a remote write destination that is no longer configured"
         );
         if let Err(why) = disk.remove_file(&dir.join(&entry.name)) {
