@@ -122,13 +122,13 @@ impl LogSeries {
     }
 }
 
-/// Sorts samples by time; of those with the same time the one read last stays.
+/// Sorts samples by time; of those with the same time the one read first stays, as in a replay.
 fn in_order(samples: &mut SampleBuf) {
     if samples.times.windows(2).all(|w| w[0] < w[1]) {
         return;
     }
     let mut order: Vec<usize> = (0..samples.len()).collect();
-    order.sort_by_key(|i| (samples.times[*i], std::cmp::Reverse(*i)));
+    order.sort_by_key(|i| samples.times[*i]);
     order.dedup_by_key(|i| samples.times[*i]);
     samples.pick_from(0, &order);
 }
