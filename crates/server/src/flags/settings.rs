@@ -133,6 +133,10 @@ impl Settings {
         if !(ratio > 0.0 && ratio <= 1.0) {
             return fail(1, "--auto-gomemlimit.ratio must be greater than 0 and less than or equal to 1.");
         }
+        let segment = "storage.tsdb.max-block-chunk-segment-size";
+        if bytes(flags.one(segment)).is_some_and(|n| n < 1 << 20) {
+            return fail(1, format!("flag '{segment}' must be set over 1MB"));
+        }
         let listen = flags.all("web.listen-address").to_vec();
         let text = flags.one("web.external-url");
         let external_url = external_url(text, &listen, hostname)
@@ -363,6 +367,16 @@ mod tests {
             "--web.search.max-limit=-1",
             1,
             "--web.search.max-limit must be non-negative; got -1 (use 0 to disable the cap)",
+        );
+        refused(
+            "--storage.tsdb.max-block-chunk-segment-size=1KB",
+            1,
+            "flag 'storage.tsdb.max-block-chunk-segment-size' must be set over 1MB",
+        );
+        refused(
+            "--web.external-url=:x",
+            2,
+            "parse external URL \":x\": parse \":x\": missing protocol scheme",
         );
         refused(
             "--web.external-url=\"x\"",
