@@ -16,8 +16,8 @@ mod sections;
 pub use alerting::{Alerting, AlertmanagerConfig};
 pub use error::{ConfigError, Warning};
 pub use expand::Environment;
-pub use global::Global;
 pub use files::read_http_config;
+pub use global::Global;
 pub use load::LoadOptions;
 pub use sections::{
     ChunkEncoding, Exemplars, Otlp, RemoteReadConfig, Retention, Runtime, Storage, Tracing, Tsdb,
@@ -101,9 +101,8 @@ impl Config {
 
     /// The section of each job as `/api/v1/scrape_pools/config` shows it, by job name.
     pub fn pools_yaml(&self) -> BTreeMap<String, String> {
-        let shown = |job| {
-            yaml::to_string(job).unwrap_or_else(|e| format!("<error creating config string: {e}>\n"))
-        };
+        let shown =
+            |job| yaml::to_string(job).unwrap_or_else(|e| format!("<error creating config string: {e}>\n"));
         self.all_scrape_configs().map(|job| (job.job_name.clone(), shown(job))).collect()
     }
 

@@ -93,7 +93,6 @@ fn engine_options(settings: &Settings, disk: &dyn Disk, step: &SubqueryStep) -> 
         duration_expressions: language.duration_expressions,
         extended_range_selectors: language.extended_range_selectors,
         binop_fill_modifiers: language.fill_modifiers,
-        ..EngineOptions::default()
     }
 }
 

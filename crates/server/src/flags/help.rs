@@ -28,7 +28,9 @@ write, and answers PromQL. Flags, configuration and API are those of Prometheus 
 
 /// The whole help text.
 pub fn usage(program: &str) -> String {
-    let mut out = format!("usage: {program} [<flags>]\n       {program} demo [<flags>]\n       {program} <tool> [<flags>] [<args>]\n\n{INTRODUCTION}\n");
+    let mut out = format!(
+        "usage: {program} [<flags>]\n       {program} demo [<flags>]\n       {program} <tool> [<flags>] [<args>]\n\n{INTRODUCTION}\n"
+    );
     out.push_str("Tools, those of promtool (more with `help <tool>`):\n");
     for (name, about) in crate::tool::TOOLS {
         let _ = writeln!(out, "  {name:<8}{about}");

@@ -227,6 +227,5 @@ pub(crate) fn wal_options(options: &Options, kind: WalKind) -> WalOptions {
         compression: options.wal_compression,
         fsync: options.wal_sync,
         sync_inline: options.wal_sync_inline,
-        ..WalOptions::default()
     }
 }
