@@ -423,6 +423,10 @@ impl FloatHistogramChunk {
     }
 }
 
+#[path = "histogram_append.rs"]
+mod append;
+pub use append::Appended;
+
 #[cfg(test)]
 #[path = "histogram_tests.rs"]
 mod tests;

@@ -13,7 +13,7 @@ pub mod xor;
 pub mod xor2;
 
 pub use encoding::{ChunkError, Columns, Encoding, decode, sample_count};
-pub use histogram::FloatHistogramChunk;
+pub use histogram::{Appended, FloatHistogramChunk};
 pub use xor::{Grow, XorChunk, XorState};
 pub use xor2::Xor2Chunk;
 
