@@ -112,8 +112,9 @@ pub enum RejectReason {
     /// The configured ceiling of active series is reached; known series go on.
     #[error("series limit of {0} reached")]
     SeriesLimit(u64),
-    #[error("native histograms are not stored by this version")]
-    HistogramsNotStored,
+    /// Text says what is wrong with the histogram, as upstream's `FloatHistogram.Validate`.
+    #[error("{0}")]
+    InvalidHistogram(String),
     #[error("out of order exemplar")]
     OutOfOrderExemplar,
     #[error("duplicate exemplar")]

@@ -2,12 +2,19 @@
 
 use crate::error::StorageError;
 use crate::select::{EncodedChunk, Querier, SampleBuf, SelectHints, Series, SeriesSet};
-use model::{Labels, Matcher, TimeRange};
+use model::histogram::CounterResetHint;
+use model::{FloatHistogram, Labels, Matcher, TimeRange};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Samples per chunk where merged samples are encoded anew.
 const SAMPLES_PER_CHUNK: usize = 120;
+/// A histogram chunk of this size is full (upstream `chunkenc.TargetBytesPerHistogramChunk`)…
+const HISTOGRAM_CHUNK_BYTES: usize = 1024;
+/// …when it has so many samples (upstream `chunkenc.MinSamplesPerHistogramChunk`)…
+const HISTOGRAMS_PER_CHUNK: usize = 10;
+/// …and of this size always.
+const MAX_HISTOGRAM_CHUNK_BYTES: usize = 1 << 20;
 
 /// Merges sets that are each sorted by labels into one that is sorted. Of samples with the same time the one of
 /// the set that stands later in `sets` wins: list older stores first.
@@ -200,31 +207,99 @@ fn sort_from(out: &mut SampleBuf, from: usize, bounds: &[usize]) {
         other => other,
     });
     order.dedup_by_key(|i| out.times[*i]);
+    forget_hints(out, &order);
     out.pick_from(from, &order);
 }
 
-/// Encodes samples as XOR chunks of 120. Histograms cannot be encoded by this version.
-pub fn encode(samples: &SampleBuf) -> Result<Vec<EncodedChunk>, StorageError> {
-    if !samples.histograms.is_empty() {
-        return Err(StorageError::Other("native histogram chunks cannot be merged by this version".into()));
+/// What a histogram says of a counter reset is about the sample before it in its own store. Where `order` puts
+/// another one before it, nothing is known.
+pub fn forget_hints(rows: &mut SampleBuf, order: &[usize]) {
+    if rows.histograms.is_empty() {
+        return;
     }
-    let mut chunks = Vec::with_capacity(samples.len() / SAMPLES_PER_CHUNK + 1);
-    for (times, floats) in
-        samples.times.chunks(SAMPLES_PER_CHUNK).zip(samples.floats.chunks(SAMPLES_PER_CHUNK))
-    {
-        let mut chunk = chunk::XorChunk::new();
-        for (t, v) in times.iter().zip(floats) {
-            chunk.push(*t, *v);
+    let mut before = None;
+    for at in order {
+        let follows = before.is_some_and(|before: usize| before + 1 == *at);
+        before = Some(*at);
+        if follows {
+            continue;
         }
-        let (Some(min), Some(max)) = (times.first(), times.last()) else { continue };
-        let encoding = chunk::Encoding::Xor.number();
-        chunks.push(EncodedChunk {
-            range: TimeRange::new(*min, *max),
-            encoding,
-            data: chunk.data().to_vec(),
-        });
+        if let Ok(found) = rows.histograms.binary_search_by_key(&(*at as u32), |(i, _)| *i) {
+            let h = &mut rows.histograms[found].1;
+            if matches!(
+                h.counter_reset_hint,
+                CounterResetHint::NotCounterReset | CounterResetHint::CounterReset
+            ) {
+                Arc::make_mut(h).counter_reset_hint = CounterResetHint::Unknown;
+            }
+        }
+    }
+}
+
+/// Encodes samples as chunks: floats as XOR chunks of 120, native histograms as float histogram chunks.
+pub fn encode(samples: &SampleBuf) -> Result<Vec<EncodedChunk>, StorageError> {
+    let mut chunks = Vec::with_capacity(samples.len() / SAMPLES_PER_CHUNK + 1);
+    let mut histograms = samples.histograms.as_slice();
+    let mut at = 0;
+    while at < samples.len() {
+        match histograms.first() {
+            Some((index, _)) if *index as usize <= at => {
+                let (run, chunk) = encode_histograms(at, &samples.times, histograms);
+                histograms = &histograms[run..];
+                at += run;
+                chunks.push(chunk);
+            }
+            next => {
+                let until = next.map_or(samples.len(), |(index, _)| *index as usize);
+                let end = until.min(at + SAMPLES_PER_CHUNK);
+                chunks.push(encode_floats(&samples.times[at..end], &samples.floats[at..end]));
+                at = end;
+            }
+        }
     }
     Ok(chunks)
+}
+
+fn encoded(times: &[i64], encoding: chunk::Encoding, data: Vec<u8>) -> EncodedChunk {
+    let bound = |t: Option<&i64>| t.copied().unwrap_or_default();
+    let range = TimeRange::new(bound(times.first()), bound(times.last()));
+    EncodedChunk { range, encoding: encoding.number(), data }
+}
+
+fn encode_floats(times: &[i64], floats: &[f64]) -> EncodedChunk {
+    let mut chunk = chunk::XorChunk::new();
+    for (t, v) in times.iter().zip(floats) {
+        chunk.push(*t, *v);
+    }
+    encoded(times, chunk::Encoding::Xor, chunk.data().to_vec())
+}
+
+/// One chunk of the histograms that follow each other from index `at` on, and how many it took: at least one.
+fn encode_histograms(
+    at: usize,
+    times: &[i64],
+    list: &[(u32, Arc<FloatHistogram>)],
+) -> (usize, EncodedChunk) {
+    let (mut taken, mut chunk) = (0, chunk::FloatHistogramChunk::new(CounterResetHint::Unknown));
+    for (index, h) in list {
+        let is_next = *index as usize <= at + taken;
+        let full = taken >= SAMPLES_PER_CHUNK
+            || (taken >= HISTOGRAMS_PER_CHUNK && chunk.data().len() >= HISTOGRAM_CHUNK_BYTES)
+            || chunk.data().len() >= MAX_HISTOGRAM_CHUNK_BYTES;
+        if taken > 0 && (!is_next || full) {
+            break;
+        }
+        let t = times[at + taken];
+        if taken == 0 {
+            chunk = chunk::FloatHistogramChunk::begin(t, h, CounterResetHint::Unknown);
+        } else if chunk.append(t, h) != chunk::Appended::Done {
+            break;
+        }
+        taken += 1;
+    }
+    let done =
+        encoded(&times[at..at + taken], chunk::Encoding::FloatHistogram, chunk.data().to_vec());
+    (taken, done)
 }
 
 #[cfg(test)]

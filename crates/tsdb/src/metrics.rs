@@ -15,6 +15,11 @@ pub(crate) struct Metrics {
     pub(crate) out_of_bound: Counter,
     pub(crate) out_of_order: Counter,
     pub(crate) too_old: Counter,
+    pub(crate) histograms_appended: Counter,
+    pub(crate) out_of_bound_histograms: Counter,
+    pub(crate) out_of_order_histograms: Counter,
+    pub(crate) too_old_histograms: Counter,
+    /// Late ones.
     pub(crate) histograms_refused: Counter,
     pub(crate) series_refused: Counter,
     pub(crate) late_delta: Histogram,
@@ -23,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) replay_seconds: Gauge,
     pub(crate) unknown_series: Counter,
     pub(crate) unknown_samples: Counter,
+    pub(crate) unknown_histograms: Counter,
     pub(crate) unknown_exemplars: Counter,
     pub(crate) unknown_metadata: Counter,
     pub(crate) unknown_tombstones: Counter,
@@ -50,21 +56,21 @@ impl Metrics {
             let vector = r.counter_vec(name, help, &["type"]);
             (vector.with(&["float"]), vector.with(&["histogram"]))
         };
-        let (floats_appended, _) =
+        let (floats_appended, histograms_appended) =
             by_type("prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.");
         let (late_appended, _) = by_type(
             "prometheus_tsdb_head_out_of_order_samples_appended_total",
             "Total number of appended out of order samples.",
         );
-        let (out_of_bound, _) = by_type(
+        let (out_of_bound, out_of_bound_histograms) = by_type(
             "prometheus_tsdb_out_of_bound_samples_total",
             "Total number of out of bound samples ingestion failed attempts with out of order support disabled.",
         );
-        let (out_of_order, _) = by_type(
+        let (out_of_order, out_of_order_histograms) = by_type(
             "prometheus_tsdb_out_of_order_samples_total",
             "Total number of out of order samples ingestion failed attempts due to out of order being disabled.",
         );
-        let (too_old, _) = by_type(
+        let (too_old, too_old_histograms) = by_type(
             "prometheus_tsdb_too_old_samples_total",
             "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
         );
@@ -109,9 +115,13 @@ impl Metrics {
             out_of_bound,
             out_of_order,
             too_old,
+            histograms_appended,
+            out_of_bound_histograms,
+            out_of_order_histograms,
+            too_old_histograms,
             histograms_refused: r.counter(
                 "pyrrha_tsdb_histograms_refused_total",
-                "Native histogram samples that were refused because this version does not store them.",
+                "Native histogram samples within the out-of-order time window that were refused because this version does not store them out of order.",
             ),
             series_refused: r.counter(
                 "pyrrha_tsdb_series_limit_refused_total",
@@ -136,6 +146,7 @@ impl Metrics {
             ),
             unknown_series: unknown.with(&["series"]),
             unknown_samples: unknown.with(&["samples"]),
+            unknown_histograms: unknown.with(&["histograms"]),
             unknown_exemplars: unknown.with(&["exemplars"]),
             unknown_metadata: unknown.with(&["metadata"]),
             unknown_tombstones: unknown.with(&["tombstones"]),

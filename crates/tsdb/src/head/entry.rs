@@ -18,6 +18,8 @@ pub(crate) const HAS_LAST: u8 = 4;
 pub(crate) const LAST_ON_DISK: u8 = 8;
 /// Samples of a batch have been checked against it and are not applied yet.
 pub(crate) const PENDING: u8 = 16;
+/// The newest in-order sample is a native histogram; `last_v` is its fingerprint.
+pub(crate) const HISTOGRAM: u8 = 32;
 
 /// Chunks are closed before they could grow beyond this (upstream's 1,024 bytes with room for a sample).
 const MAX_BYTES_BEFORE_APPEND: usize = 1024 - 19;
@@ -61,7 +63,7 @@ pub(crate) struct Entry {
 }
 
 /// End of the chunk range that holds `t`.
-fn range_end(t: i64, range: i64) -> i64 {
+pub(super) fn range_end(t: i64, range: i64) -> i64 {
     t.saturating_sub(t.rem_euclid(range)).saturating_add(range)
 }
 
@@ -120,6 +122,12 @@ impl Entry {
     pub(crate) fn set_last_on_disk(&mut self, t: i64) {
         self.last_t = t;
         self.flags |= HAS_LAST | LAST_ON_DISK;
+    }
+
+    /// Notes the newest sample, which is a histogram.
+    pub(crate) fn set_last_histogram(&mut self, t: i64, fingerprint: u64) {
+        (self.last_t, self.last_v) = (t, fingerprint);
+        self.flags = (self.flags | HAS_LAST | HISTOGRAM) & !LAST_ON_DISK;
     }
 
     /// Appends a sample newer than the last one. Gives the chunk that had to be closed before it, and whether

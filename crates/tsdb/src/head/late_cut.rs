@@ -2,6 +2,7 @@
 //! the head and its log.
 
 use super::page::{Mapped, Walk};
+use super::read::push_all;
 use super::tombstone::covers;
 use super::write::write_late;
 use super::{Head, page};
@@ -152,14 +153,9 @@ impl Series for LateSeries {
         order.sort_by_key(|i| rows.times[*i]);
         order.dedup_by_key(|i| rows.times[*i]);
         order.retain(|i| range.contains(rows.times[*i]) && !covers(&deleted, rows.times[*i]));
+        storage::merge::forget_hints(&mut rows, &order);
         rows.pick_from(0, &order);
-        let mut histograms = rows.histograms.into_iter().peekable();
-        for (i, (t, v)) in rows.times.iter().zip(&rows.floats).enumerate() {
-            match histograms.next_if(|(at, _)| *at as usize == i) {
-                Some((_, histogram)) => out.push_histogram(*t, histogram),
-                None => out.push_float(*t, *v),
-            }
-        }
+        push_all(rows, out);
         Ok(())
     }
 

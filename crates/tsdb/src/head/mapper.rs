@@ -150,6 +150,19 @@ impl Mapper {
     /// [`Mapper::flush`]. An error to write is kept for the next flush: nothing is lost, for the log has the
     /// samples.
     pub(crate) fn write(&self, series: u32, min: i64, max: i64, late: bool, data: &[u8]) -> u64 {
+        self.write_as(chunk::Encoding::Xor, series, min, max, late, data)
+    }
+
+    /// [`Mapper::write`] of a chunk that is not XOR.
+    pub(crate) fn write_as(
+        &self,
+        encoding: chunk::Encoding,
+        series: u32,
+        min: i64,
+        max: i64,
+        late: bool,
+        data: &[u8],
+    ) -> u64 {
         let mut current = self.current.lock();
         let room = (FIXED + varint::MAX_LEN + data.len() + 4) as u64;
         let position = current.flushed + current.buffer.len() as u64;
@@ -162,7 +175,7 @@ impl Mapper {
         out.extend_from_slice(&u64::from(series).to_be_bytes());
         out.extend_from_slice(&min.to_be_bytes());
         out.extend_from_slice(&max.to_be_bytes());
-        out.push(chunk::Encoding::Xor.number() | if late { LATE_BIT } else { 0 });
+        out.push(encoding.number() | if late { LATE_BIT } else { 0 });
         varint::put_u64(out, data.len() as u64);
         out.extend_from_slice(data);
         let crc = crc32c(&out[from..]);

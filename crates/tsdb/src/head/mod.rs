@@ -11,6 +11,7 @@
 //! | `canon` | checking of label sets |
 //! | `write` | a batch: resolve, check, log, apply |
 //! | `ooo` | late samples of a series |
+//! | `histogram` | the open chunk of a histogram series |
 //! | `mapper` | full chunks on disk |
 //! | `read` | selecting and reading |
 //! | `replay` | start-up |
@@ -23,6 +24,7 @@
 
 pub(crate) mod canon;
 mod entry;
+mod histogram;
 mod late_cut;
 mod mapper;
 mod ooo;

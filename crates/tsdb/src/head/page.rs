@@ -1,6 +1,7 @@
 //! 4,096 series with consecutive references under one lock, held for a run of samples.
 
 use super::entry::{Entry, HAS_LAST, LIVE};
+use super::histogram::OpenHistogram;
 use super::ooo::Late;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -54,6 +55,8 @@ pub(crate) struct Cells {
     links: Vec<Link>,
     /// Out-of-order data, which few series have.
     late: HashMap<u16, Box<Late>>,
+    /// Open chunks of native histograms; a series has one of these or one in its entry.
+    histograms: HashMap<u16, Box<OpenHistogram>>,
 }
 
 impl Page {
@@ -69,6 +72,7 @@ impl Page {
             newest: Vec::new(),
             links: Vec::new(),
             late: HashMap::new(),
+            histograms: HashMap::new(),
         }))
     }
 
@@ -185,6 +189,37 @@ impl Cells {
         self.late.remove(&(slot as u16));
     }
 
+    pub(crate) fn histogram(&self, slot: usize) -> Option<&OpenHistogram> {
+        self.histograms.get(&(slot as u16)).map(|open| &**open)
+    }
+
+    pub(crate) fn histogram_mut(&mut self, slot: usize) -> Option<&mut OpenHistogram> {
+        self.histograms.get_mut(&(slot as u16)).map(|open| &mut **open)
+    }
+
+    pub(crate) fn set_histogram(&mut self, slot: usize, open: OpenHistogram) {
+        self.histograms.insert(slot as u16, Box::new(open));
+    }
+
+    pub(crate) fn take_histogram(&mut self, slot: usize) -> Option<Box<OpenHistogram>> {
+        self.histograms.remove(&(slot as u16))
+    }
+
+    /// Earliest time in the open chunk.
+    pub(crate) fn open_min(&self, slot: usize) -> Option<i64> {
+        let entry = self.peek(slot);
+        if entry.has_open() {
+            return Some(entry.open_min());
+        }
+        if self.histograms.is_empty() { None } else { self.histogram(slot).map(OpenHistogram::min) }
+    }
+
+    /// Drops the open chunk; the last sample stays known.
+    pub(crate) fn drop_open(&mut self, slot: usize) {
+        self.entry(slot).drop_open();
+        self.take_histogram(slot);
+    }
+
     /// Whether any sample of the series can be found here.
     pub(crate) fn has_data(&self, slot: usize) -> bool {
         self.peek(slot).is(HAS_LAST) || self.late.contains_key(&(slot as u16))
@@ -223,6 +258,7 @@ impl Cells {
         self.next[at] = NONE;
         self.clear_mapped(slot);
         self.drop_late(slot);
+        self.take_histogram(slot);
     }
 
     /// Gives back the memory of series that are gone, when most are. No series may come to this page later.
@@ -285,7 +321,8 @@ impl Cells {
 
     /// Bytes of entries and side tables, of pair ids, and of open chunks.
     pub(crate) fn bytes(&self) -> (usize, usize, usize) {
-        let buffers: usize = self.entries.iter().map(Entry::buffer_bytes).sum();
+        let histograms: usize = self.histograms.values().map(|open| open.bytes()).sum();
+        let buffers = self.entries.iter().map(Entry::buffer_bytes).sum::<usize>() + histograms;
         let tables = self.entries.len() * (size_of::<Entry>() + 8)
             + self.folded.as_ref().map_or(0, |f| f.len() * 2)
             + self.newest.capacity() * 4

@@ -200,7 +200,8 @@ impl Querier for HeadQuerier {
 struct Taken {
     /// Oldest first.
     mapped: Vec<Mapped>,
-    open: Option<super::entry::RawChunk>,
+    /// With its encoding.
+    open: Option<(u8, super::entry::RawChunk)>,
     late: Vec<Sample>,
     late_mapped: Vec<Mapped>,
     deleted: Vec<TimeRange>,
@@ -233,13 +234,13 @@ impl HeadSeries {
         let mut taken = {
             let cells = self.page.lock();
             let entry = cells.peek(slot);
-            let open = entry.has_open() && entry.last_t >= range.min && entry.open_min() <= range.max;
+            let open = entry.last_t >= range.min && cells.open_min(slot).is_some_and(|min| min <= range.max);
             // Newest first and not overlapping: the rest is older still.
             let mapped = cells.mapped(slot).take_while(|c| c.max >= range.min).filter(within).collect();
             let late = cells.late(slot);
             Taken {
                 mapped,
-                open: if open { entry.open_chunk() } else { None },
+                open: if open { open_chunk(&cells, slot) } else { None },
                 late: late
                     .map_or(Vec::new(), |l| l.open.iter().filter(|s| range.contains(s.t)).copied().collect()),
                 late_mapped: late.map_or(Vec::new(), |l| l.mapped.iter().copied().filter(within).collect()),
@@ -286,8 +287,8 @@ impl HeadSeries {
             let (encoding, data) = self.head().mapper.read(chunk.at)?;
             self.decode(encoding, &data, range, out)?;
         }
-        if let Some(open) = &taken.open {
-            self.decode(chunk::Encoding::Xor.number(), &open.bytes, range, out)?;
+        if let Some((encoding, open)) = &taken.open {
+            self.decode(*encoding, &open.bytes, range, out)?;
         }
         Ok(())
     }
@@ -303,24 +304,36 @@ impl HeadSeries {
         for s in &taken.late {
             rows.push_float(s.t, s.v);
         }
-        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
         // Stable: of two samples of one time the one that came first wins, the in-order one before all.
-        order.sort_by_key(|at| rows.times[*at as usize]);
-        let mut histograms: HashMap<u32, _> = rows.histograms.into_iter().collect();
-        let mut last = None;
-        for at in order {
-            let t = rows.times[at as usize];
-            if last == Some(t) || covers(&taken.deleted, t) {
-                continue;
-            }
-            last = Some(t);
-            match histograms.remove(&at) {
-                Some(h) => out.push_histogram(t, h),
-                None => out.push_float(t, rows.floats[at as usize]),
-            }
-        }
+        order.sort_by_key(|at| rows.times[*at]);
+        order.dedup_by_key(|at| rows.times[*at]);
+        order.retain(|at| !covers(&taken.deleted, rows.times[*at]));
+        storage::merge::forget_hints(&mut rows, &order);
+        rows.pick_from(0, &order);
+        push_all(rows, out);
         Ok(())
     }
+}
+
+/// Appends rows to others.
+pub(super) fn push_all(rows: SampleBuf, out: &mut SampleBuf) {
+    let from = out.times.len() as u32;
+    out.times.extend(rows.times);
+    out.floats.extend(rows.floats);
+    out.histograms.extend(rows.histograms.into_iter().map(|(at, h)| (from + at, h)));
+}
+
+/// A copy of the open chunk, with its encoding.
+fn open_chunk(cells: &Cells, slot: usize) -> Option<(u8, super::entry::RawChunk)> {
+    let entry = cells.peek(slot);
+    if let Some(floats) = entry.open_chunk() {
+        return Some((chunk::Encoding::Xor.number(), floats));
+    }
+    let open = cells.histogram(slot)?;
+    let bytes = open.data().to_vec();
+    let chunk = super::entry::RawChunk { min: open.min(), max: entry.last_t, bytes };
+    Some((chunk::Encoding::FloatHistogram.number(), chunk))
 }
 
 /// Drops what was appended behind `before` and lies outside the range.
@@ -360,14 +373,17 @@ impl Series for HeadSeries {
                 let (encoding, data) = self.head().mapper.read(chunk.at)?;
                 out.push(EncodedChunk { range: TimeRange::new(chunk.min, chunk.max), encoding, data });
             }
-            if let Some(open) = taken.open {
+            if let Some((encoding, open)) = taken.open {
                 let range = TimeRange::new(open.min, open.max);
-                out.push(EncodedChunk { range, encoding: chunk::Encoding::Xor.number(), data: open.bytes });
+                out.push(EncodedChunk { range, encoding, data: open.bytes });
             }
             return Ok(out);
         }
         let mut rows = SampleBuf::default();
         self.merged(&taken, range, &mut rows)?;
+        if !rows.histograms.is_empty() {
+            return storage::merge::encode(&rows);
+        }
         let per_chunk = usize::from(self.head().rule.samples_per_chunk).max(1);
         for (times, floats) in rows.times.chunks(per_chunk).zip(rows.floats.chunks(per_chunk)) {
             let mut chunk = chunk::XorChunk::new();

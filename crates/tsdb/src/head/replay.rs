@@ -2,7 +2,7 @@
 //!
 //! One thread reads, unpacks and decodes; this one applies, in the order of the log.
 
-use super::entry::{Entry, HAS_LAST, UNLOGGED};
+use super::entry::{Entry, HAS_LAST, HISTOGRAM, UNLOGGED};
 use super::mapper::{Found, Mapper};
 use super::ooo::LATE_CAP;
 use super::page::{Mapped, Walk, split};
@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use storage::SeriesRef;
 use storage::admin::ReplayStatus;
-use storage::feed::{FeedExemplar, FeedSample};
+use storage::feed::{FeedExemplar, FeedHistogram, FeedSample};
 
 /// Samples are handed on in portions of this size.
 const PORTION: usize = 8192;
@@ -70,8 +70,8 @@ enum Decoded {
     Exemplars(Vec<FeedExemplar>),
     Metadata(Vec<(SeriesRef, Metadata)>),
     Markers(Vec<(SeriesRef, u64)>),
-    /// Records of native histograms, by number of rows; this version does not store them.
-    Histograms(u64),
+    /// With the number of rows of unknown schemas.
+    Histograms(Vec<FeedHistogram>, u64),
     End {
         segment: u32,
         took: Duration,
@@ -85,6 +85,7 @@ struct Unknown {
     series: HashSet<u64>,
     samples: u64,
     late_samples: u64,
+    histograms: u64,
     exemplars: u64,
     metadata: u64,
     tombstones: u64,
@@ -116,7 +117,9 @@ struct Replay<'a> {
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
     unknown: Unknown,
-    histograms: u64,
+    /// Native histograms that were left out: late ones, and malformed ones.
+    late_histograms: u64,
+    bad_histograms: u64,
     damage: Vec<Damage>,
     min: i64,
     max: i64,
@@ -210,7 +213,8 @@ impl Head {
             first_file,
             unmarked: HashSet::new(),
             unknown: Unknown::default(),
-            histograms: 0,
+            late_histograms: 0,
+            bad_histograms: 0,
             damage: Vec::new(),
             min: i64::MAX,
             max: i64::MIN,
@@ -285,7 +289,14 @@ impl Replay<'_> {
                     Decoded::Exemplars(list) => self.exemplars(list),
                     Decoded::Metadata(list) => self.metadata(&list),
                     Decoded::Markers(list) => self.markers(&list),
-                    Decoded::Histograms(rows) => self.histograms += rows,
+                    Decoded::Histograms(rows, bad) => {
+                        self.bad_histograms += bad;
+                        if late {
+                            self.late_histograms += rows.len() as u64;
+                        } else {
+                            self.histograms(&rows);
+                        }
+                    }
                     Decoded::End { segment, took } => done(segment, took),
                     Decoded::Failed(e) => failed = Some(e),
                 }
@@ -390,24 +401,34 @@ impl Replay<'_> {
         all.sort_by_key(|c| (c.min, c.at));
         all.dedup();
         cells.clear_mapped(slot);
-        let mut last = None;
+        let (mut last, mut newest) = (None, 0);
         for chunk in all {
             // Chunks of a series created twice may overlap; the log has what is left out.
             if last.is_none_or(|max| chunk.min > max) {
                 cells.add_mapped(slot, chunk);
                 last = Some(chunk.max);
+                newest = chunk.at;
                 self.min = self.min.min(chunk.min);
                 self.max = self.max.max(chunk.max);
                 self.chunks += 1;
             }
         }
         if let Some(max) = last {
-            let entry = cells.entry(slot);
-            if !entry.has_open() && (!entry.is(HAS_LAST) || entry.last_t < max) {
+            let open = cells.open_min(slot);
+            let entry = cells.peek(slot);
+            let behind = match open {
+                None => !entry.is(HAS_LAST) || entry.last_t < max,
+                Some(min) => min <= max,
+            };
+            if behind {
+                cells.drop_open(slot);
+                let entry = cells.entry(slot);
                 entry.set_last_on_disk(max);
-            } else if entry.has_open() && entry.open_min() <= max {
-                entry.drop_open();
-                entry.set_last_on_disk(max);
+                entry.flags &= !HISTOGRAM;
+                let of = self.found[from..].iter().take_while(|c| c.series == number).find(|c| c.at == newest);
+                if of.is_some_and(|c| is_histogram(c.encoding)) {
+                    entry.flags |= HISTOGRAM;
+                }
             }
         }
     }
@@ -438,7 +459,10 @@ impl Replay<'_> {
             if entry.is(HAS_LAST) && s.t <= entry.last_t {
                 continue;
             }
-            let (closed, opened) = entry.append(Sample { t: s.t, v: s.v }, rule);
+            if entry.is(HISTOGRAM) {
+                super::histogram::close(mapper, cells, slot, series);
+            }
+            let (closed, opened) = cells.entry(slot).append(Sample { t: s.t, v: s.v }, rule);
             self.chunks += u64::from(opened);
             if let Some(chunk) = closed {
                 let at = mapper.write(series, chunk.min, chunk.max, false, &chunk.bytes);
@@ -449,6 +473,48 @@ impl Replay<'_> {
         }
         samples.clear();
         let _ = give.try_send(samples);
+    }
+
+    fn histograms(&mut self, rows: &[FeedHistogram]) {
+        let head = self.head;
+        let min_valid = head.min_valid.load(Relaxed);
+        let mut walk = Walk::new(&self.pages);
+        for row in rows {
+            if row.t < min_valid {
+                continue;
+            }
+            let mut series = u32::try_from(row.series.0).unwrap_or(0);
+            if let Some(other) = self.other.get_mut(&row.series.0) {
+                other.1 = other.1.max(row.t);
+                series = other.0;
+            }
+            let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
+            let Some((cells, slot)) = live else {
+                self.unknown.histograms += 1;
+                self.unknown.series.insert(row.series.0);
+                continue;
+            };
+            let entry = cells.entry(slot);
+            if entry.is(HAS_LAST) && row.t <= entry.last_t {
+                continue;
+            }
+            if !super::histogram::is_sound(&row.histogram) {
+                self.bad_histograms += 1;
+                continue;
+            }
+            let moved = super::histogram::append(
+                &head.mapper,
+                head.rule,
+                cells,
+                slot,
+                series,
+                row.t,
+                &row.histogram,
+            );
+            self.chunks += moved.opened;
+            self.min = self.min.min(row.t);
+            self.max = self.max.max(row.t);
+        }
     }
 
     fn late_samples(&mut self, mut samples: Vec<FeedSample>, give: &SyncSender<Vec<FeedSample>>) {
@@ -600,12 +666,13 @@ impl Replay<'_> {
             }
         }
         let u = &self.unknown;
-        if u.samples + u.late_samples + u.exemplars + u.metadata + u.tombstones + u.markers > 0 {
+        if u.samples + u.late_samples + u.histograms + u.exemplars + u.metadata + u.tombstones + u.markers > 0 {
             tracing::warn!(
                 component = "tsdb",
                 series = u.series.len(),
                 samples = u.samples,
                 late_samples = u.late_samples,
+                histograms = u.histograms,
                 exemplars = u.exemplars,
                 metadata = u.metadata,
                 tombstones = u.tombstones,
@@ -614,17 +681,25 @@ impl Replay<'_> {
             );
             head.metrics.unknown_series.add(u.series.len() as u64);
             head.metrics.unknown_samples.add(u.samples);
+            head.metrics.unknown_histograms.add(u.histograms);
             head.metrics.unknown_exemplars.add(u.exemplars);
             head.metrics.unknown_metadata.add(u.metadata);
             head.metrics.unknown_tombstones.add(u.tombstones);
             head.metrics.late_unknown_samples.add(u.late_samples);
             head.metrics.late_unknown_markers.add(u.markers);
         }
-        if self.histograms > 0 {
+        if self.late_histograms > 0 {
             tracing::warn!(
                 component = "tsdb",
-                samples = self.histograms,
-                "Native histograms in the log are not stored by this version"
+                samples = self.late_histograms,
+                "Out-of-order native histograms in the log are not stored by this version"
+            );
+        }
+        if self.bad_histograms > 0 {
+            tracing::warn!(
+                component = "tsdb",
+                samples = self.bad_histograms,
+                "Malformed native histograms in the log were left out"
             );
         }
         Ok(())
@@ -639,6 +714,12 @@ fn family_of(name: &str, kind: MetricType) -> &str {
         _ => &[],
     };
     suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+fn is_histogram(encoding: u8) -> bool {
+    use chunk::Encoding::*;
+    let kinds = [Histogram, FloatHistogram, HistogramSt, FloatHistogramSt];
+    chunk::Encoding::from_number(encoding).is_some_and(|e| kinds.contains(&e))
 }
 
 fn is_taken(pages: &Pages, series: u32) -> bool {
@@ -748,7 +829,7 @@ fn decode_record(
         Some(_) => {
             let mut list = Vec::new();
             let unknown = record::histograms(record, &mut list)?;
-            Some(Decoded::Histograms(list.len() as u64 + unknown))
+            Some(Decoded::Histograms(list, unknown))
         }
         // Types that we do not know are left out, as upstream does.
         None => None,

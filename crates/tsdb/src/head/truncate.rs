@@ -55,12 +55,11 @@ impl Head {
             let slots: Vec<usize> = cells.live_slots().collect();
             for slot in slots {
                 let late = cells.late(slot).is_some();
-                let entry = cells.entry(slot);
-                if entry.has_open() && entry.last_t < mint {
-                    entry.drop_open();
+                if cells.open_min(slot).is_some() && cells.peek(slot).last_t < mint {
+                    cells.drop_open(slot);
                     chunks += 1;
                 }
-                let open = entry.has_open().then(|| entry.open_min());
+                let open = cells.open_min(slot);
                 let first = cells.mapped(slot).last().map(|c| c.min).or(open);
                 match first {
                     Some(first) => oldest = oldest.min(first),
@@ -198,7 +197,7 @@ impl Head {
                 l.mapped.iter().map(|c| c.max).chain(l.range().map(|r| r.1)).max().unwrap_or(i64::MIN)
             });
             let oldest = cells.mapped(slot).last().map(|c| c.min);
-            let oldest = oldest.or(entry.has_open().then(|| entry.open_min())).unwrap_or(i64::MAX);
+            let oldest = oldest.or(cells.open_min(slot)).unwrap_or(i64::MAX);
             let late_min = late.map_or(i64::MAX, |l| {
                 l.mapped.iter().map(|c| c.min).chain(l.range().map(|r| r.0)).min().unwrap_or(i64::MAX)
             });

@@ -3,20 +3,25 @@
 //! Senders repeat their order, so the series after the last one is guessed before it is looked up: a hit
 //! costs one hash and one compare in an entry that is touched anyway.
 
-use super::entry::{Entry, HAS_LAST, LAST_ON_DISK, LIVE, PENDING, UNLOGGED};
+use super::entry::{Entry, HAS_LAST, HISTOGRAM, LAST_ON_DISK, LIVE, PENDING, UNLOGGED};
+use super::histogram::close;
 use super::page::{Cells, Mapped, Walk, split};
 use super::{Bounds, Head};
 use crate::exemplars::Stored;
 use crate::head::canon;
 use crate::wal::RecordBuf;
 use hashbrown::HashMap;
-use model::{Labels, METRIC_NAME, Matcher, Metadata, Sample};
+use histograms::{HistogramItem, Seen};
+use model::{FloatHistogram, Labels, METRIC_NAME, Matcher, Metadata, Sample, is_stale_nan};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use storage::{
     Batch, ExemplarRow, RejectReason, Rejection, RowKind, SeriesId, SeriesRef, WriteError, WriteOutcome,
     Writer,
 };
+
+#[path = "write_histograms.rs"]
+mod histograms;
 
 /// Raw keys of unsorted senders that are remembered.
 const MAX_ALIASES: usize = 1 << 16;
@@ -98,6 +103,7 @@ pub(crate) struct HeadWriter {
     /// Reference and row, sorted.
     visits: Vec<(u32, u32)>,
     items: Vec<Item>,
+    histograms: Vec<HistogramItem>,
     /// Rows whose series are not known, with the hash of their key.
     misses: Vec<(u32, [u64; 2])>,
     /// Series whose record must be logged.
@@ -116,6 +122,7 @@ struct Applied {
     min: i64,
     max: i64,
     appended: u64,
+    histograms: u64,
     late: u64,
     late_min: i64,
     late_max: i64,
@@ -137,6 +144,7 @@ impl HeadWriter {
             guesses: Vec::new(),
             visits: Vec::new(),
             items: Vec::new(),
+            histograms: Vec::new(),
             misses: Vec::new(),
             unlogged: Vec::new(),
             learn: Vec::new(),
@@ -149,6 +157,8 @@ impl HeadWriter {
 
     fn clear(&mut self) {
         self.items.clear();
+        self.histograms.clear();
+        self.histograms.shrink_to(KEPT_ITEMS);
         self.misses.clear();
         self.unlogged.clear();
         self.learn.clear();
@@ -229,7 +239,7 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(*series);
             }
-            self.conflict |= !check(batch, *row, *series, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, *row, *series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
         }
         self.visits = visits;
         if told >= TELLING && repeats * 2 > told {
@@ -304,7 +314,7 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(found);
             }
-            self.conflict |= !check(batch, row_number, found, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, row_number, found, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
         }
         if self.learn.len() > TELLING && self.learn.len() * 2 > batch.series.len() {
             self.habit = Habit::Scattered;
@@ -402,7 +412,7 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(series);
             }
-            self.conflict |= !check(batch, row, series, entry, bounds, &mut self.items, out, &head);
+            self.conflict |= !check(batch, row, series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
             self.last = series;
         }
         drop(walk);
@@ -453,11 +463,16 @@ impl HeadWriter {
                 cells.entry(slot).flags &= !PENDING;
             }
         }
+        for item in &self.histograms {
+            if let Some((cells, slot)) = walk.go(item.series) {
+                cells.entry(slot).flags &= !PENDING;
+            }
+        }
     }
 
     /// Encodes and logs everything that will be applied.
     fn log(&mut self, batch: &Batch<'_>, late: bool, out: &WriteOutcome) -> Result<(), WriteError> {
-        let head = &*self.head;
+        let head = self.head.clone();
         if late {
             // Before they are applied, so that an answer never speaks of late samples which only memory has; chunk
             // markers follow when they are known. And before the other log: in-order samples that it had without
@@ -492,6 +507,9 @@ impl HeadWriter {
                 record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
             }
         }
+        if !self.histograms.is_empty() {
+            self.record_histograms();
+        }
         if !self.exemplars.is_empty() {
             let mut record = self.record.exemplars();
             for (row, _, e) in &self.exemplars {
@@ -519,6 +537,7 @@ impl HeadWriter {
             min: i64::MAX,
             max: i64::MIN,
             appended: 0,
+            histograms: 0,
             late: 0,
             late_min: i64::MAX,
             late_max: i64::MIN,
@@ -533,7 +552,10 @@ impl HeadWriter {
             let entry = cells.entry(slot);
             if !item.late {
                 if !entry.is(HAS_LAST) || s.t > entry.last_t {
-                    let (closed, opened) = entry.append(s, head.rule);
+                    if entry.is(HISTOGRAM) {
+                        sum.mapped += u64::from(close(&head.mapper, cells, slot, item.series));
+                    }
+                    let (closed, opened) = cells.entry(slot).append(s, head.rule);
                     if opened {
                         sum.opened += 1;
                         if let Some(chunk) = closed {
@@ -565,6 +587,7 @@ impl HeadWriter {
             insert_late(head, cells, slot, item.series, s, &mut sum);
             out.samples += 1;
         }
+        self.apply_histograms(&mut walk, bounds, &mut sum, out);
         sum
     }
 
@@ -653,7 +676,7 @@ impl Writer for HeadWriter {
         if head.closing.load(Relaxed) {
             return Err(WriteError::Unavailable("TSDB is closing".into()));
         }
-        let mut bounds = head.bounds(batch.samples.first().map(|s| s.t), batch.reject_out_of_order);
+        let mut bounds = head.bounds(histograms::first_time(batch), batch.reject_out_of_order);
         let mut created = 0;
         loop {
             outcome.refs.resize(batch.series.len(), SeriesRef(0));
@@ -697,6 +720,7 @@ impl Writer for HeadWriter {
         head.saw_late(sum.late_min, sum.late_max);
         let metrics = &head.metrics;
         metrics.floats_appended.add(sum.appended + sum.late);
+        metrics.histograms_appended.add(sum.histograms);
         metrics.late_appended.add(sum.late);
         metrics.chunks_created.add(sum.opened);
         metrics.chunks_mapped.add(sum.mapped);
@@ -785,6 +809,7 @@ fn check(
     entry: &mut Entry,
     bounds: Bounds,
     items: &mut Vec<Item>,
+    histograms: &mut Vec<HistogramItem>,
     out: &mut WriteOutcome,
     head: &Head,
 ) -> bool {
@@ -793,13 +818,23 @@ fn check(
     let mut known = !entry.is(LAST_ON_DISK);
     for at in rows(of.samples.clone(), batch.samples.len()) {
         let s = batch.samples[at as usize];
+        if entry.is(HISTOGRAM) && is_stale_nan(s.v) {
+            // The end of a histogram series is a histogram too, as upstream has it.
+            let h = Arc::new(FloatHistogram { sum: s.v, ..FloatHistogram::default() });
+            let mut seen = Seen { entry, series, row, last, known };
+            if !seen.check((RowKind::Sample, at, s.t), h, bounds, items, histograms, out, head) {
+                return false;
+            }
+            (last, known) = (seen.last, seen.known);
+            continue;
+        }
         match bounds.verdict(last, known, s) {
             Verdict::Append => {
-                if entry.is(PENDING)
-                    && !bounds.alone
-                    && !items.iter().rev().any(|item| item.series == series && !item.late)
-                {
-                    return false;
+                if entry.is(PENDING) && !bounds.alone {
+                    let own = items.iter().rev().any(|item| item.series == series && !item.late);
+                    if !own && !histograms.iter().any(|item| item.series == series) {
+                        return false;
+                    }
                 }
                 entry.flags |= PENDING;
                 items.push(Item { series, row, at, late: false });
@@ -814,9 +849,15 @@ fn check(
             refused => refuse_sample(out, row, at, refused, head),
         }
     }
-    for at in rows(of.histograms.clone(), batch.histograms.len()) {
-        head.metrics.histograms_refused.inc();
-        refuse(out, row, RowKind::Histogram, at, RejectReason::HistogramsNotStored);
+    if !of.histograms.is_empty() {
+        let mut seen = Seen { entry, series, row, last, known };
+        for at in rows(of.histograms.clone(), batch.histograms.len()) {
+            let h = &batch.histograms[at as usize];
+            let place = (RowKind::Histogram, at, h.t);
+            if !seen.check(place, h.histogram.clone(), bounds, items, histograms, out, head) {
+                return false;
+            }
+        }
     }
     true
 }

@@ -1,0 +1,277 @@
+//! The histogram chunk that a series is writing, and what a histogram must be like to be stored.
+//!
+//! Few series have one, so it stands beside the entries. The entry of such a series has the flag `HISTOGRAM`, the
+//! time of the newest sample, and in the place of its value a fingerprint.
+
+use super::entry::{CutRule, Entry, HISTOGRAM, range_end};
+use super::mapper::Mapper;
+use super::page::{Cells, Mapped};
+use chunk::{Appended, Encoding, FloatHistogramChunk};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
+use model::{FloatHistogram, is_stale_nan};
+
+/// Chunks of this size are full (upstream `chunkenc.TargetBytesPerHistogramChunk`)…
+const TARGET_BYTES: usize = 1024;
+/// …when they have so many samples (upstream `chunkenc.MinSamplesPerHistogramChunk`)…
+const MIN_SAMPLES: u16 = 10;
+/// …and of this size always: a chunk must be readable in one piece.
+const MAX_BYTES: usize = 1 << 20;
+/// Buckets of one histogram; more are refused.
+const MAX_BUCKETS: usize = 1 << 16;
+
+/// See the module text.
+pub(crate) struct OpenHistogram {
+    chunk: FloatHistogramChunk,
+    min: i64,
+    /// Milliseconds: the chunk ends before this time…
+    next_at: i64,
+    /// …which has been brought forward so that the samples to come are spread evenly.
+    planned: bool,
+}
+
+impl OpenHistogram {
+    pub(crate) fn min(&self) -> i64 {
+        self.min
+    }
+
+    /// Memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.chunk.memory()
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
+        self.chunk.data()
+    }
+
+    /// Whether a sample at `t` needs a new chunk, whatever it is; `last_t` is the time of the newest one here.
+    fn is_full(&mut self, t: i64, last_t: i64, rule: CutRule) -> bool {
+        let (len, bytes) = (self.chunk.len(), self.chunk.data().len());
+        let end = range_end(self.min, rule.chunk_range);
+        if !self.planned && bytes >= TARGET_BYTES / 4 {
+            self.planned = true;
+            let n = (self.next_at.saturating_sub(self.min)) as f64
+                / ((last_t.saturating_sub(self.min).saturating_add(1)) as f64 * TARGET_BYTES as f64
+                    / bytes as f64);
+            if n > 1.0 {
+                self.next_at =
+                    (self.min as f64 + self.next_at.saturating_sub(self.min) as f64 / n.floor()) as i64;
+            }
+        }
+        let due = t >= self.next_at || bytes >= TARGET_BYTES * 2;
+        (due && len >= MIN_SAMPLES) || t >= end || len >= rule.samples_per_chunk || bytes >= MAX_BYTES
+    }
+}
+
+/// What appending did to the chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) opened: u64,
+    pub(crate) mapped: u64,
+}
+
+/// Appends a histogram newer than the last sample of the series.
+pub(crate) fn append(
+    mapper: &Mapper,
+    rule: CutRule,
+    cells: &mut Cells,
+    slot: usize,
+    series: u32,
+    t: i64,
+    h: &FloatHistogram,
+) -> Moved {
+    let mut moved = Moved::default();
+    let entry = cells.entry(slot);
+    let last_t = entry.last_t;
+    if let Some(floats) = entry.open_chunk() {
+        entry.drop_open();
+        let at = mapper.write(series, floats.min, floats.max, false, &floats.bytes);
+        cells.add_mapped(slot, Mapped { at, min: floats.min, max: floats.max });
+        moved.mapped += 1;
+    }
+    let mut hint = CounterResetHint::Unknown;
+    let appended = match cells.histogram_mut(slot) {
+        None => false,
+        Some(open) => {
+            if open.is_full(t, last_t, rule) {
+                hint = open.chunk.reset_before(h);
+                false
+            } else {
+                let appended = open.chunk.append(t, h);
+                if appended == (Appended::NewChunk { reset: true }) {
+                    hint = CounterResetHint::CounterReset;
+                }
+                appended == Appended::Done
+            }
+        }
+    };
+    if !appended {
+        moved.mapped += u64::from(close(mapper, cells, slot, series));
+        let open = OpenHistogram {
+            chunk: FloatHistogramChunk::begin(t, h, hint),
+            min: t,
+            next_at: range_end(t, rule.chunk_range),
+            planned: false,
+        };
+        cells.set_histogram(slot, open);
+        moved.opened += 1;
+    }
+    cells.entry(slot).set_last_histogram(t, fingerprint(h));
+    moved
+}
+
+/// Puts the open histogram chunk on disk, for instance because floats follow. `false` when there was none.
+pub(crate) fn close(mapper: &Mapper, cells: &mut Cells, slot: usize, series: u32) -> bool {
+    let open = cells.take_histogram(slot);
+    let entry: &mut Entry = cells.entry(slot);
+    entry.flags &= !HISTOGRAM;
+    let max = entry.last_t;
+    let Some(open) = open else { return false };
+    let at = mapper.write_as(Encoding::FloatHistogram, series, open.min, max, false, open.data());
+    cells.add_mapped(slot, Mapped { at, min: open.min, max });
+    true
+}
+
+/// Stands for the value of a histogram where a float has its bits: a NaN that no sender makes. Hints do not count.
+pub(crate) fn fingerprint(h: &FloatHistogram) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325u64;
+    let mut mix = |n: u64| {
+        state = (state ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+    };
+    if is_stale_nan(h.sum) {
+        mix(h.sum.to_bits());
+    } else {
+        mix(h.schema as u64);
+        for v in [h.zero_threshold, h.zero_count, h.count, h.sum] {
+            mix(v.to_bits());
+        }
+        for (spans, buckets) in
+            [(&h.positive_spans, &h.positive_buckets), (&h.negative_spans, &h.negative_buckets)]
+        {
+            mix(spans.len() as u64);
+            spans.iter().for_each(|s| mix(u64::from(s.offset as u32) << 32 | u64::from(s.length)));
+            buckets.iter().for_each(|v| mix(v.to_bits()));
+        }
+        h.custom_values.iter().for_each(|v| mix(v.to_bits()));
+    }
+    0xfff8_0000_0000_0001 | state >> 13
+}
+
+/// Whether a chunk can hold the histogram: its spans and buckets agree.
+pub(crate) fn is_sound(h: &FloatHistogram) -> bool {
+    let fits = |spans: &[Span], n: usize| spans.iter().map(|s| u64::from(s.length)).sum::<u64>() == n as u64;
+    let (positive, negative) = (h.positive_buckets.len(), h.negative_buckets.len());
+    fits(&h.positive_spans, positive)
+        && fits(&h.negative_spans, negative)
+        && positive.saturating_add(negative) <= MAX_BUCKETS
+        && h.custom_values.len() <= MAX_BUCKETS
+        && h.positive_spans.len().saturating_add(h.negative_spans.len()) <= MAX_BUCKETS
+        && ((-9..=8).contains(&h.schema) || h.schema == CUSTOM_BUCKETS_SCHEMA)
+        && (h.schema == CUSTOM_BUCKETS_SCHEMA || h.custom_values.is_empty())
+}
+
+/// Upstream's `FloatHistogram.Validate`, with its texts, and a ceiling of buckets.
+pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
+    const NEGATIVE_BUCKET: &str = "histogram has a bucket whose observation count is negative";
+    let size = h.positive_buckets.len().saturating_add(h.negative_buckets.len());
+    let side = h.positive_spans.len().saturating_add(h.negative_spans.len()).max(h.custom_values.len());
+    if size.max(side) > MAX_BUCKETS {
+        return Err(format!("histogram has more than {MAX_BUCKETS} buckets, spans or custom bounds"));
+    }
+    if h.schema == CUSTOM_BUCKETS_SCHEMA {
+        custom_bounds(h).map_err(|e| format!("custom buckets: {e}"))?;
+        let wrong = [
+            (h.zero_count != 0.0, "must have zero count of 0"),
+            (h.zero_threshold != 0.0, "must have zero threshold of 0"),
+            (!h.negative_spans.is_empty(), "must not have negative spans"),
+            (!h.negative_buckets.is_empty(), "must not have negative buckets"),
+        ];
+        if let Some((_, what)) = wrong.iter().find(|(wrong, _)| *wrong) {
+            return Err(format!("custom buckets: {what}"));
+        }
+    } else if (-4..=8).contains(&h.schema) {
+        spans(&h.positive_spans, h.positive_buckets.len(), 1).map_err(|e| format!("positive side: {e}"))?;
+        spans(&h.negative_spans, h.negative_buckets.len(), 1).map_err(|e| format!("negative side: {e}"))?;
+        buckets(&h.negative_buckets).map_err(|e| format!("negative side: {e}"))?;
+        if h.zero_count < 0.0 {
+            return Err(format!(
+                "zero bucket has observation count of {}: {NEGATIVE_BUCKET}",
+                h.zero_count
+            ));
+        }
+        if !h.custom_values.is_empty() {
+            return Err("histogram with exponential schema must not have custom bounds".into());
+        }
+    } else {
+        return Err(format!(
+            "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or \
+             {CUSTOM_BUCKETS_SCHEMA} for custom buckets, got schema {}",
+            h.schema
+        ));
+    }
+    if h.count < 0.0 {
+        return Err(format!(
+            "observation count is  {}: histogram's observation count is negative",
+            h.count
+        ));
+    }
+    return buckets(&h.positive_buckets).map_err(|e| format!("positive side: {e}"));
+
+    fn buckets(list: &[f64]) -> Result<(), String> {
+        match list.iter().enumerate().find(|(_, v)| **v < 0.0) {
+            Some((at, v)) => {
+                Err(format!("bucket number {} has observation count of {v}: {NEGATIVE_BUCKET}", at + 1))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks spans against the number of buckets; offsets before span `free` may be negative.
+fn spans(list: &[Span], buckets: usize, free: usize) -> Result<(), String> {
+    if let Some((at, span)) = list.iter().enumerate().skip(free).find(|(_, s)| s.offset < 0) {
+        return Err(format!(
+            "span number {} with offset {}: histogram has a span whose offset is negative",
+            at + 1,
+            span.offset
+        ));
+    }
+    let need: u64 = list.iter().map(|s| u64::from(s.length)).sum();
+    if need != buckets as u64 {
+        return Err(format!(
+            "spans need {need} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
+        ));
+    }
+    Ok(())
+}
+
+fn custom_bounds(h: &FloatHistogram) -> Result<(), String> {
+    let mut before = f64::NEG_INFINITY;
+    for (at, bound) in h.custom_values.iter().enumerate() {
+        if bound.is_nan() {
+            return Err("histogram custom bounds must not be NaN".into());
+        }
+        if at > 0 && *bound <= before {
+            return Err(format!(
+                "previous bound is {before:.6} and current is {bound:.6}: histogram custom bounds must be in strictly increasing order"
+            ));
+        }
+        before = *bound;
+    }
+    if before == f64::INFINITY {
+        return Err("last +Inf bound must not be explicitly defined: histogram custom bounds must be finite".into());
+    }
+    spans(&h.positive_spans, h.positive_buckets.len(), 0)?;
+    let total: i64 = h.positive_spans.iter().map(|s| i64::from(s.length) + i64::from(s.offset)).sum();
+    let bounds = h.custom_values.len();
+    if (bounds as i64) + 1 < total {
+        return Err(format!(
+            "only {bounds} custom bounds defined which is insufficient to cover total span length of {total}: histogram custom bounds are too few"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "histogram_tests.rs"]
+mod tests;

@@ -1,0 +1,321 @@
+//! Native histograms through the store against a map: floats, resets, gauges, custom buckets, restarts, blocks.
+
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
+use model::{FloatHistogram, Sample, TimeRange};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use storage::{
+    Batch, BatchSeries, HistogramRow, Queryable, RejectReason, SampleBuf, SelectHints, SeriesId,
+    WriteOutcome, WriterSource, key,
+};
+use testkit::FaultyDisk;
+use tsdb::{Db, Options, ReplayHandle, read_all};
+
+const SERIES: usize = 4;
+const START: i64 = 1_700_000_000_000;
+
+#[derive(Clone, Debug)]
+enum Value {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+type Rows = BTreeMap<i64, Value>;
+
+fn open(disk: &FaultyDisk) -> Db {
+    let options = Options { no_lockfile: true, wal_segment_bytes: 1 << 15, ..Options::default() };
+    Db::open(disk.shared(), Path::new("/data"), options, &meter::Registry::new(), ReplayHandle::default())
+        .unwrap()
+}
+
+fn key_of(series: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    key::push_label(&mut out, "__name__", "h");
+    key::push_label(&mut out, "series", &series.to_string());
+    out
+}
+
+fn write(db: &Db, series: usize, t: i64, value: &Value) -> WriteOutcome {
+    let key = key_of(series);
+    let mut batch = Batch::default();
+    let (mut samples, mut histograms) = (0..0, 0..0);
+    match value {
+        Value::Float(v) => {
+            batch.samples.push(Sample { t, v: *v });
+            samples = 0..1;
+        }
+        Value::Histogram(h) => {
+            batch.histograms.push(HistogramRow { t, histogram: h.clone() });
+            histograms = 0..1;
+        }
+    }
+    batch.series.push(BatchSeries { id: SeriesId::Key(&key), samples, histograms, exemplars: 0..0 });
+    let mut outcome = WriteOutcome::default();
+    db.writer().write(&batch, &mut outcome).unwrap();
+    outcome
+}
+
+/// Populated buckets by index, and the other fields: what is the same however a chunk lays it out.
+type Plain = (Vec<u64>, Vec<(bool, i64, u64)>, Vec<u64>);
+
+fn plain(h: &FloatHistogram) -> Plain {
+    if model::is_stale_nan(h.sum) {
+        return (vec![h.sum.to_bits()], Vec::new(), Vec::new());
+    }
+    let mut buckets = Vec::new();
+    for (positive, spans, counts) in
+        [(true, &h.positive_spans, &h.positive_buckets), (false, &h.negative_spans, &h.negative_buckets)]
+    {
+        let mut next = 0i64;
+        let mut counts = counts.iter();
+        for span in spans {
+            next += i64::from(span.offset);
+            for _ in 0..span.length {
+                let count = *counts.next().unwrap();
+                if count != 0.0 {
+                    buckets.push((positive, next, count.to_bits()));
+                }
+                next += 1;
+            }
+        }
+    }
+    let numbers = [f64::from(h.schema), h.zero_threshold, h.zero_count, h.count, h.sum];
+    let gauge = f64::from(u8::from(h.counter_reset_hint == CounterResetHint::Gauge));
+    let fields = numbers.into_iter().chain([gauge]).map(f64::to_bits).collect();
+    (fields, buckets, h.custom_values.iter().map(|v| v.to_bits()).collect())
+}
+
+fn compare(buf: &SampleBuf, want: &Rows) {
+    assert!(buf.times.is_sorted_by(|a, b| a < b));
+    assert_eq!(buf.times, want.keys().copied().collect::<Vec<_>>());
+    let mut histograms = buf.histograms.iter().peekable();
+    let mut before: Option<&FloatHistogram> = None;
+    for (at, (t, value)) in want.iter().enumerate() {
+        let found = histograms.next_if(|(i, _)| *i as usize == at).map(|(_, h)| h);
+        match (value, found) {
+            (Value::Float(v), None) => assert_eq!(v.to_bits(), buf.floats[at].to_bits(), "{t}"),
+            (Value::Histogram(h), Some(found)) => {
+                assert_eq!(plain(h), plain(found), "{t}");
+                // The query engine believes this hint.
+                if found.counter_reset_hint == CounterResetHint::NotCounterReset {
+                    let before = before.expect("something before");
+                    let unhinted =
+                        FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..(**found).clone() };
+                    assert!(!unhinted.detect_reset(before), "{t} {before:?} {found:?}");
+                }
+                if !model::is_stale_nan(found.sum) {
+                    before = Some(found);
+                }
+            }
+            other => panic!("{t}: {other:?}"),
+        }
+    }
+}
+
+fn check(db: &Db, want: &[Rows]) {
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    let mut set = querier.select(&[], &SelectHints::default()).unwrap();
+    let mut seen = 0;
+    while let Some(series) = set.next().unwrap() {
+        let at: usize = series.labels().value("series").parse().unwrap();
+        compare(&read_all(&*series).unwrap(), &want[at]);
+        let mut buf = SampleBuf::default();
+        for chunk in series.chunks(TimeRange::ALL).unwrap() {
+            let before = buf.times.len();
+            let mut columns = chunk::Columns {
+                times: &mut buf.times,
+                floats: &mut buf.floats,
+                histograms: &mut buf.histograms,
+            };
+            chunk::decode(chunk.encoding, &chunk.data, &mut columns).unwrap();
+            assert_eq!((buf.times[before], *buf.times.last().unwrap()), (chunk.range.min, chunk.range.max));
+        }
+        compare(&buf, &want[at]);
+        seen += 1;
+    }
+    assert_eq!(seen, want.iter().filter(|rows| !rows.is_empty()).count());
+}
+
+/// What the next sample of a series is.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Buckets grow by these amounts, from this index on.
+    Grow(i8, Vec<u8>),
+    Reset,
+    Gauge(i8, Vec<u8>),
+    Custom(Vec<u8>),
+    Schema(i8),
+    Stale,
+    Float(f64),
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Series, seconds to the one before, how often.
+    Write(usize, i64, Kind, u8),
+    Restart,
+    Maintain,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let counts = || prop::collection::vec(0..4u8, 1..12);
+    let kind = prop_oneof![
+        20 => (-6..6i8, counts()).prop_map(|(at, c)| Kind::Grow(at, c)),
+        2 => Just(Kind::Reset),
+        4 => (-6..6i8, counts()).prop_map(|(at, c)| Kind::Gauge(at, c)),
+        3 => counts().prop_map(Kind::Custom),
+        1 => (-2..3i8).prop_map(Kind::Schema),
+        2 => Just(Kind::Stale),
+        4 => any::<f64>().prop_map(Kind::Float),
+    ];
+    let step = prop_oneof![6 => 1..60i64, 1 => 1000..5000i64];
+    let write = (0..SERIES, step, kind, 1..40u8).prop_map(|(s, t, k, n)| Op::Write(s, t, k, n));
+    prop::collection::vec(prop_oneof![20 => write, 2 => Just(Op::Restart), 1 => Just(Op::Maintain)], 1..80)
+}
+
+#[derive(Clone, Default)]
+struct Counter {
+    schema: i32,
+    buckets: BTreeMap<i32, f64>,
+    negative: f64,
+}
+
+impl Counter {
+    fn histogram(&self, hint: CounterResetHint) -> FloatHistogram {
+        let mut h = FloatHistogram { counter_reset_hint: hint, schema: self.schema, ..Default::default() };
+        let mut next = 0;
+        for (at, count) in &self.buckets {
+            h.positive_spans.push(Span { offset: at - next, length: 1 });
+            h.positive_buckets.push(*count);
+            next = at + 1;
+        }
+        if self.negative > 0.0 {
+            h.negative_spans = vec![Span { offset: 2, length: 1 }];
+            h.negative_buckets = vec![self.negative];
+        }
+        h.zero_threshold = 0.001;
+        h.zero_count = self.negative;
+        h.count = self.buckets.values().sum::<f64>() + 2.0 * self.negative;
+        h.sum = h.count * 1.5;
+        h
+    }
+
+    fn grow(&mut self, at: i8, by: &[u8]) {
+        for (i, n) in by.iter().enumerate().filter(|(_, n)| **n > 0) {
+            *self.buckets.entry(i32::from(at) + 2 * i as i32).or_default() += f64::from(*n);
+        }
+        self.negative += f64::from(by[0] / 3);
+    }
+}
+
+fn next(counter: &mut Counter, kind: &Kind) -> Value {
+    use CounterResetHint::*;
+    Value::Histogram(Arc::new(match kind {
+        Kind::Float(v) => return Value::Float(*v),
+        Kind::Stale => FloatHistogram { sum: model::stale_nan(), ..FloatHistogram::default() },
+        Kind::Grow(at, by) => {
+            counter.grow(*at, by);
+            counter.histogram(Unknown)
+        }
+        Kind::Reset => {
+            *counter = Counter { schema: counter.schema, ..Counter::default() };
+            counter.grow(0, &[1]);
+            counter.histogram(Unknown)
+        }
+        Kind::Schema(schema) => {
+            *counter = Counter { schema: i32::from(*schema), ..Counter::default() };
+            counter.histogram(CounterReset)
+        }
+        Kind::Gauge(at, by) => {
+            let mut gauge = Counter { schema: counter.schema, ..Counter::default() };
+            gauge.grow(*at, by);
+            gauge.histogram(Gauge)
+        }
+        Kind::Custom(by) => FloatHistogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            count: by.iter().map(|n| f64::from(*n)).sum(),
+            positive_spans: vec![Span { offset: 0, length: by.len() as u32 }],
+            positive_buckets: by.iter().map(|n| f64::from(*n)).collect(),
+            custom_values: (1..12).map(|n| f64::from(n) * 0.3).collect(),
+            ..FloatHistogram::default()
+        },
+    }))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn histograms_behave_like_a_map(ops in ops()) {
+        let disk = FaultyDisk::new(3);
+        let mut db = open(&disk);
+        let mut model = vec![Rows::new(); SERIES];
+        let mut counters = vec![Counter::default(); SERIES];
+        let mut now = START;
+        for op in ops {
+            match op {
+                Op::Write(series, step, kind, times) => {
+                    for _ in 0..times {
+                        now += step * 1000;
+                        let value = next(&mut counters[series], &kind);
+                        let outcome = write(&db, series, now, &value);
+                        prop_assert!(outcome.rejected.is_empty(), "{:?}", outcome.rejected);
+                        // Again: the same sample is taken silently.
+                        prop_assert!(write(&db, series, now, &value).rejected.is_empty());
+                        model[series].insert(now, value);
+                    }
+                }
+                Op::Restart => {
+                    drop(db);
+                    db = open(&disk);
+                }
+                Op::Maintain => db.maintain(None).unwrap(),
+            }
+            check(&db, &model);
+        }
+        drop(db);
+        check(&open(&disk), &model);
+    }
+}
+
+#[test]
+fn refusals_and_stale_markers() {
+    let disk = FaultyDisk::new(3);
+    let db = open(&disk);
+    let mut counter = Counter::default();
+    let first = next(&mut counter, &Kind::Grow(0, vec![1, 2]));
+    let second = next(&mut counter, &Kind::Grow(0, vec![1, 2]));
+    assert_eq!(write(&db, 0, START, &first).histograms, 1);
+    let reason = |outcome: WriteOutcome| outcome.rejected.first().map(|r| r.reason.clone());
+    assert_eq!(reason(write(&db, 0, START, &second)), Some(RejectReason::DuplicateTimestamp));
+    assert_eq!(reason(write(&db, 0, START, &Value::Float(1.0))), Some(RejectReason::DuplicateTimestamp));
+    assert_eq!(reason(write(&db, 0, START - 1, &second)), Some(RejectReason::OutOfOrder));
+    let bad = FloatHistogram { count: -1.0, ..FloatHistogram::default() };
+    let text = "observation count is  -1: histogram's observation count is negative";
+    let got = reason(write(&db, 0, START + 1, &Value::Histogram(Arc::new(bad))));
+    assert_eq!(got, Some(RejectReason::InvalidHistogram(text.into())));
+    // A stale marker comes as a float and becomes a histogram.
+    let stale = Value::Float(model::stale_nan());
+    assert_eq!(write(&db, 0, START + 10, &stale).samples, 1);
+    assert_eq!(write(&db, 0, START + 10, &stale).samples, 1);
+    assert_eq!(write(&db, 0, START + 20, &Value::Float(2.0)).samples, 1);
+    assert_eq!(write(&db, 0, START + 30, &second).histograms, 1);
+    let stale = Value::Histogram(Arc::new(FloatHistogram { sum: model::stale_nan(), ..Default::default() }));
+    let want = Rows::from([
+        (START, first),
+        (START + 10, stale),
+        (START + 20, Value::Float(2.0)),
+        (START + 30, second),
+    ]);
+    check(&db, std::slice::from_ref(&want));
+    drop(db);
+    let db = open(&disk);
+    check(&db, std::slice::from_ref(&want));
+    // Deleted ranges are left out, and chunks are written anew around them.
+    storage::admin::Admin::delete_series(&db, TimeRange::new(START + 15, START + 25), &[vec![]]).unwrap();
+    let mut less = want;
+    less.remove(&(START + 20));
+    check(&db, &[less]);
+}
