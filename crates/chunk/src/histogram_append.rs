@@ -161,16 +161,10 @@ impl FloatHistogramChunk {
                 && (fell(&h.positive_buckets, old_positive) || fell(&h.negative_buckets, old_negative));
             return if reset { RESET } else { Fit::As };
         }
-        let positive = join(
-            (&l.positive_spans, old_positive),
-            (&h.positive_spans, &h.positive_buckets),
-            gauge,
-        );
-        let negative = join(
-            (&l.negative_spans, old_negative),
-            (&h.negative_spans, &h.negative_buckets),
-            gauge,
-        );
+        let positive =
+            join((&l.positive_spans, old_positive), (&h.positive_spans, &h.positive_buckets), gauge);
+        let negative =
+            join((&l.negative_spans, old_negative), (&h.negative_spans, &h.negative_buckets), gauge);
         match positive.zip(negative) {
             None => RESET,
             Some((p, n)) if p.len() + n.len() > MAX_WIDENED_BUCKETS => OTHER,

@@ -38,14 +38,15 @@ fn new_buckets_widen_the_chunk_and_missing_ones_are_empty() {
     assert_eq!(chunk.append(30, &third), Appended::Done);
     let got = decoded(&chunk);
     let positive: Vec<_> = got.iter().map(|h| h.positive_buckets.clone()).collect();
-    assert_eq!(positive, [vec![0.0, 1.0, 0.0, 3.0], vec![5.0, 1.0, 0.0, 3.0], vec![5.0, 1.0, 0.0, 4.0]].map(
-        |v: Vec<f64>| {
+    assert_eq!(
+        positive,
+        [vec![0.0, 1.0, 0.0, 3.0], vec![5.0, 1.0, 0.0, 3.0], vec![5.0, 1.0, 0.0, 4.0]].map(|v: Vec<f64>| {
             // Bucket 1 came with the second histogram.
             let mut v = v;
             v.insert(1, 0.0);
             v
-        }
-    ));
+        })
+    );
     assert_eq!(got[0].negative_buckets, [0.0]);
     assert_eq!(got[0].positive_spans, [Span { offset: 0, length: 5 }]);
     assert_eq!(got[1].negative_spans, [Span { offset: -4, length: 1 }]);
@@ -70,7 +71,11 @@ fn what_ends_a_chunk() {
     check(&first, &h(0, &[2.0, 1.0]), RESET);
     check(&first, &h(0, &[0.5, 2.0]), RESET);
     check(&first, &h(1, &[9.0]), RESET);
-    check(&first, &FloatHistogram { counter_reset_hint: CounterResetHint::CounterReset, ..first.clone() }, RESET);
+    check(
+        &first,
+        &FloatHistogram { counter_reset_hint: CounterResetHint::CounterReset, ..first.clone() },
+        RESET,
+    );
     check(&first, &FloatHistogram { schema: 1, ..first.clone() }, OTHER);
     check(&first, &gauge(first.clone()), OTHER);
     check(&gauge(first.clone()), &first, OTHER);

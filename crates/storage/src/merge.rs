@@ -275,11 +275,7 @@ fn encode_floats(times: &[i64], floats: &[f64]) -> EncodedChunk {
 }
 
 /// One chunk of the histograms that follow each other from index `at` on, and how many it took: at least one.
-fn encode_histograms(
-    at: usize,
-    times: &[i64],
-    list: &[(u32, Arc<FloatHistogram>)],
-) -> (usize, EncodedChunk) {
+fn encode_histograms(at: usize, times: &[i64], list: &[(u32, Arc<FloatHistogram>)]) -> (usize, EncodedChunk) {
     let (mut taken, mut chunk) = (0, chunk::FloatHistogramChunk::new(CounterResetHint::Unknown));
     for (index, h) in list {
         let is_next = *index as usize <= at + taken;
@@ -297,8 +293,7 @@ fn encode_histograms(
         }
         taken += 1;
     }
-    let done =
-        encoded(&times[at..at + taken], chunk::Encoding::FloatHistogram, chunk.data().to_vec());
+    let done = encoded(&times[at..at + taken], chunk::Encoding::FloatHistogram, chunk.data().to_vec());
     (taken, done)
 }
 

@@ -319,3 +319,50 @@ fn refusals_and_stale_markers() {
     less.remove(&(START + 20));
     check(&db, &[less]);
 }
+
+#[test]
+fn acknowledged_histograms_survive_a_crash() {
+    for crash in (3..260u64).step_by(4) {
+        let disk = FaultyDisk::new(crash);
+        disk.crash_at(crash);
+        let options = || Options { no_lockfile: true, wal_segment_bytes: 1 << 15, ..Options::default() };
+        let (registry, handle) = (meter::Registry::new(), ReplayHandle::default());
+        let mut sure = Rows::new();
+        if let Ok(db) = Db::open(disk.shared(), Path::new("/data"), options(), &registry, handle) {
+            let mut counter = Counter::default();
+            let mut writer = db.writer();
+            let key = key_of(0);
+            for n in 0..600i64 {
+                let kind = match n % 50 {
+                    30 => Kind::Reset,
+                    40 => Kind::Gauge(1, vec![1, 3]),
+                    _ => Kind::Grow((n % 7) as i8, vec![1, 0, 3]),
+                };
+                let value = next(&mut counter, &kind);
+                let Value::Histogram(h) = &value else { continue };
+                let t = START + n * 15_000;
+                let mut batch = Batch::default();
+                batch.histograms.push(HistogramRow { t, histogram: h.clone() });
+                let id = SeriesId::Key(&key);
+                batch.series.push(BatchSeries { id, samples: 0..0, histograms: 0..1, exemplars: 0..0 });
+                let mut outcome = WriteOutcome::default();
+                if writer.write(&batch, &mut outcome).is_err() {
+                    break;
+                }
+                sure.insert(t, value);
+            }
+        }
+        let db = open(&disk.reboot(testkit::Loss::Kill));
+        let querier = db.querier(TimeRange::ALL).unwrap();
+        let mut set = querier.select(&[], &SelectHints::default()).unwrap();
+        let mut buf = SampleBuf::default();
+        if let Some(series) = set.next().unwrap() {
+            buf = read_all(&*series).unwrap();
+        }
+        // One more may have reached the log without an answer.
+        let extra = buf.times.iter().filter(|t| !sure.contains_key(*t)).count();
+        assert!(extra <= 1, "crash at {crash}");
+        buf.retain_from(0, |t| sure.contains_key(&t));
+        compare(&buf, &sure);
+    }
+}

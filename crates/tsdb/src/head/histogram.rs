@@ -194,10 +194,7 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
         spans(&h.negative_spans, h.negative_buckets.len(), 1).map_err(|e| format!("negative side: {e}"))?;
         buckets(&h.negative_buckets).map_err(|e| format!("negative side: {e}"))?;
         if h.zero_count < 0.0 {
-            return Err(format!(
-                "zero bucket has observation count of {}: {NEGATIVE_BUCKET}",
-                h.zero_count
-            ));
+            return Err(format!("zero bucket has observation count of {}: {NEGATIVE_BUCKET}", h.zero_count));
         }
         if !h.custom_values.is_empty() {
             return Err("histogram with exponential schema must not have custom bounds".into());
@@ -210,10 +207,7 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
         ));
     }
     if h.count < 0.0 {
-        return Err(format!(
-            "observation count is  {}: histogram's observation count is negative",
-            h.count
-        ));
+        return Err(format!("observation count is  {}: histogram's observation count is negative", h.count));
     }
     return buckets(&h.positive_buckets).map_err(|e| format!("positive side: {e}"));
 
@@ -259,7 +253,9 @@ fn custom_bounds(h: &FloatHistogram) -> Result<(), String> {
         before = *bound;
     }
     if before == f64::INFINITY {
-        return Err("last +Inf bound must not be explicitly defined: histogram custom bounds must be finite".into());
+        return Err(
+            "last +Inf bound must not be explicitly defined: histogram custom bounds must be finite".into()
+        );
     }
     spans(&h.positive_spans, h.positive_buckets.len(), 0)?;
     let total: i64 = h.positive_spans.iter().map(|s| i64::from(s.length) + i64::from(s.offset)).sum();

@@ -25,10 +25,7 @@ fn texts_are_upstreams() {
         &FloatHistogram { positive_buckets: vec![1.0], ..good.clone() },
         "positive side: spans need 2 buckets, have 1 buckets: histogram spans specify different number of buckets than provided",
     );
-    check(
-        &h(0, 0, &[1.0, -2.0]),
-        "observation count is  -1: histogram's observation count is negative",
-    );
+    check(&h(0, 0, &[1.0, -2.0]), "observation count is  -1: histogram's observation count is negative");
     check(
         &h(0, 0, &[3.0, -2.0]),
         "positive side: bucket number 2 has observation count of -2: histogram has a bucket whose observation count is negative",

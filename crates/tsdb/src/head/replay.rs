@@ -425,7 +425,8 @@ impl Replay<'_> {
                 let entry = cells.entry(slot);
                 entry.set_last_on_disk(max);
                 entry.flags &= !HISTOGRAM;
-                let of = self.found[from..].iter().take_while(|c| c.series == number).find(|c| c.at == newest);
+                let of =
+                    self.found[from..].iter().take_while(|c| c.series == number).find(|c| c.at == newest);
                 if of.is_some_and(|c| is_histogram(c.encoding)) {
                     entry.flags |= HISTOGRAM;
                 }
@@ -502,15 +503,8 @@ impl Replay<'_> {
                 self.bad_histograms += 1;
                 continue;
             }
-            let moved = super::histogram::append(
-                &head.mapper,
-                head.rule,
-                cells,
-                slot,
-                series,
-                row.t,
-                &row.histogram,
-            );
+            let moved =
+                super::histogram::append(&head.mapper, head.rule, cells, slot, series, row.t, &row.histogram);
             self.chunks += moved.opened;
             self.min = self.min.min(row.t);
             self.max = self.max.max(row.t);
@@ -666,7 +660,8 @@ impl Replay<'_> {
             }
         }
         let u = &self.unknown;
-        if u.samples + u.late_samples + u.histograms + u.exemplars + u.metadata + u.tombstones + u.markers > 0 {
+        if u.samples + u.late_samples + u.histograms + u.exemplars + u.metadata + u.tombstones + u.markers > 0
+        {
             tracing::warn!(
                 component = "tsdb",
                 series = u.series.len(),

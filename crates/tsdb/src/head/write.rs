@@ -239,7 +239,17 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(*series);
             }
-            self.conflict |= !check(batch, *row, *series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
+            self.conflict |= !check(
+                batch,
+                *row,
+                *series,
+                entry,
+                bounds,
+                &mut self.items,
+                &mut self.histograms,
+                out,
+                &head,
+            );
         }
         self.visits = visits;
         if told >= TELLING && repeats * 2 > told {
@@ -314,7 +324,17 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(found);
             }
-            self.conflict |= !check(batch, row_number, found, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
+            self.conflict |= !check(
+                batch,
+                row_number,
+                found,
+                entry,
+                bounds,
+                &mut self.items,
+                &mut self.histograms,
+                out,
+                &head,
+            );
         }
         if self.learn.len() > TELLING && self.learn.len() * 2 > batch.series.len() {
             self.habit = Habit::Scattered;
@@ -412,7 +432,8 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(series);
             }
-            self.conflict |= !check(batch, row, series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
+            self.conflict |=
+                !check(batch, row, series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
             self.last = series;
         }
         drop(walk);

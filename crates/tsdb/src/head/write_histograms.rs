@@ -155,8 +155,7 @@ impl HeadWriter {
                 }
                 continue;
             }
-            let moved =
-                append(&head.mapper, head.rule, cells, slot, item.series, item.t, &item.histogram);
+            let moved = append(&head.mapper, head.rule, cells, slot, item.series, item.t, &item.histogram);
             sum.opened += moved.opened;
             sum.mapped += moved.mapped;
             sum.min = sum.min.min(item.t);
