@@ -1,3 +1,5 @@
+//! Tests of appending histograms to a chunk as they come.
+
 use super::*;
 use crate::decode;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Tests of histograms in the head: what is refused, where chunks are cut.
+
 use super::*;
 
 fn h(schema: i32, offset: i32, buckets: &[f64]) -> FloatHistogram {
