@@ -270,7 +270,7 @@ impl Queue {
         };
         save(&self.shared, &self.environment, done).await;
         if unsent > 0 {
-            tracing::warn!(component = "remote", remote_name = %name, url = %url, count = unsent, "Samples are left in the WAL and will be sent after the next start");
+            tracing::warn!(component = "remote", remote_name = %name, url = %url, count = unsent, "Stopped before all samples were sent; they stay in the WAL as long as the destination stays configured");
         }
         self.shared.metrics.samples_pending.set(0.0);
         self.shared.metrics.histograms_pending.set(0.0);
