@@ -96,10 +96,18 @@ impl Shared {
     pub(super) fn set_live(&self, live: Live) {
         let queue = &live.queue;
         self.metrics.shard_capacity.set(queue.capacity as f64);
-        self.metrics.shards_max.set(queue.max_shards as f64);
-        self.metrics.shards_min.set(queue.min_shards as f64);
         self.metrics.max_samples_per_send.set(queue.max_samples_per_send as f64);
         let (min, max) = bounds(queue);
+        self.metrics.shards_max.set(max as f64);
+        self.metrics.shards_min.set(min as f64);
+        if queue.max_shards > LANES as i64 {
+            tracing::warn!(
+                component = "remote",
+                max_shards = queue.max_shards,
+                used = LANES,
+                "max_shards is above the number of lanes"
+            );
+        }
         let now = self.concurrency().clamp(min, max);
         self.set_concurrency(now);
         *self.live.write() = Arc::new(live);
