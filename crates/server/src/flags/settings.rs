@@ -129,6 +129,14 @@ impl Settings {
         if agent && whole(flags, "storage.agent.checkpoint-batch-size") <= 0 {
             return fail(1, "--storage.agent.checkpoint-batch-size must be greater than 0.");
         }
+        let samples = whole(flags, "storage.tsdb.samples-per-chunk");
+        if !SAMPLES_PER_CHUNK.contains(&samples) {
+            let (min, max) = (SAMPLES_PER_CHUNK.start(), SAMPLES_PER_CHUNK.end());
+            return fail(
+                1,
+                format!("--storage.tsdb.samples-per-chunk must be from {min} to {max}; got {samples}"),
+            );
+        }
         let ratio = value::float(flags.one("auto-gomemlimit.ratio")).unwrap_or(0.9);
         if !(ratio > 0.0 && ratio <= 1.0) {
             return fail(1, "--auto-gomemlimit.ratio must be greater than 0 and less than or equal to 1.");
@@ -201,9 +209,7 @@ impl Settings {
             max_block_ms: optional_ms(flags, "storage.tsdb.max-block-duration"),
             block_segment_bytes: bytes(flags.one("storage.tsdb.max-block-chunk-segment-size"))
                 .map(i64::unsigned_abs),
-            samples_per_chunk: u16::try_from(whole(flags, "storage.tsdb.samples-per-chunk"))
-                .unwrap_or(120)
-                .max(1),
+            samples_per_chunk: u16::try_from(samples).unwrap_or(120),
             delay_compact_file: Some(PathBuf::from(flags.one("storage.tsdb.delay-compact-file.path")))
                 .filter(|path| !path.as_os_str().is_empty()),
             maintenance_interval: span(flags, "storage.tsdb.block-reload-interval")
@@ -260,6 +266,9 @@ fn check_mode(flags: &Parsed, agent: bool) -> Result<(), FlagError> {
 }
 
 /// A flag of a part that is not there says so, unless it was set to what it is anyway.
+/// What the head can be told: fewer make chunks pointless, more do not fit its counters.
+const SAMPLES_PER_CHUNK: std::ops::RangeInclusive<i64> = 4..=4096;
+
 fn warn_of_unbuilt(flags: &Parsed, notes: &mut Vec<Note>) {
     for flag in &flags.given {
         let State::NotBuilt(why) = flag.state else { continue };
