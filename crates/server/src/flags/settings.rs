@@ -378,6 +378,11 @@ mod tests {
             "--web.search.max-limit must be non-negative; got -1 (use 0 to disable the cap)",
         );
         refused(
+            "--storage.tsdb.samples-per-chunk=5000",
+            1,
+            "--storage.tsdb.samples-per-chunk must be from 4 to 4096; got 5000",
+        );
+        refused(
             "--storage.tsdb.max-block-chunk-segment-size=1KB",
             1,
             "flag 'storage.tsdb.max-block-chunk-segment-size' must be set over 1MB",
