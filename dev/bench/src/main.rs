@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod native;
 mod panels;
 mod peers;
 mod query;

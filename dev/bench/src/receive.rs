@@ -1,5 +1,6 @@
 //! Receiving remote write: the load, the phases and the table.
 
+use crate::native::encode_histograms;
 use crate::peers::{self, Kind, Peer};
 use crate::workload::{Target, encode_request, mix, targets};
 use e2e::http::Connection;
@@ -19,6 +20,8 @@ pub struct Case {
     shuffled: bool,
     /// Timestamps move by up to this many ms around the schedule.
     jitter_ms: u64,
+    /// Native histograms instead of floats.
+    histograms: bool,
 }
 
 const CONNECTIONS: usize = 4;
@@ -28,16 +31,24 @@ const WRITE_PATH: &str = "/api/v1/write";
 const STEP_MS: i64 = 15_000;
 
 pub fn cases(small: bool, only: Option<&str>) -> Vec<Case> {
-    let case =
-        |name, targets, rounds, shuffled, jitter_ms| Case { name, targets, rounds, shuffled, jitter_ms };
+    let case = |name, targets, rounds, shuffled, jitter_ms| Case {
+        name,
+        targets,
+        rounds,
+        shuffled,
+        jitter_ms,
+        histograms: false,
+    };
+    let native = |name, targets, rounds| Case { histograms: true, ..case(name, targets, rounds, false, 0) };
     let all = if small {
-        vec![case("20k x 20", 20, 20, false, 0)]
+        vec![case("20k x 20", 20, 20, false, 0), native("histograms, 2k x 20", 2, 20)]
     } else {
         vec![
             case("100k x 120", 100, 120, false, 0),
             case("100k x 60 shuffled, jitter", 100, 60, true, 20),
             case("1M x 5", 1000, 5, false, 0),
             case("1M x 60", 1000, 60, false, 0),
+            native("histograms, 20k x 120", 20, 120),
         ]
     };
     all.into_iter().filter(|c| only.is_none_or(|o| c.name.starts_with(o))).collect()
@@ -115,7 +126,8 @@ fn send(
                         for pair in lane.chunks(PER_REQUEST) {
                             let jitter = if case.jitter_ms == 0 { 0 } else { mix(round) % case.jitter_ms };
                             let t = start_ms + round as i64 * STEP_MS + jitter as i64;
-                            let samples = encode_request(pair, t, round, &mut plain);
+                            let encode = if case.histograms { encode_histograms } else { encode_request };
+                            let samples = encode(pair, t, round, &mut plain);
                             packed.resize(snap::raw::max_compress_len(plain.len()), 0);
                             let len = snappy.compress(&plain, &mut packed).map_err(|e| e.to_string())?;
                             let headers = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
@@ -160,7 +172,12 @@ fn measure(peer: &Peer, case: &Case, load: &[Target]) -> Result<Row, String> {
     std::fs::write(dir.path().join("data.yml"), "global: {}\n").map_err(|e| e.to_string())?;
     let address = format!("127.0.0.1:{}", free_port());
     let log = dir.path().join("log");
-    let start = || Process::start(&peer.program, &peer.args(&data, &address), &address, &log);
+    let mut args = peer.args(&data, &address);
+    if case.histograms && peer.kind == Kind::Prometheus {
+        // Before 3.9 they have to be switched on.
+        args.push("--enable-feature=native-histograms".into());
+    }
+    let start = || Process::start(&peer.program, &args, &address, &log);
     let mut process = start().map_err(|e| e.to_string())?;
     process.wait_ready(peer.ready_path()).map_err(|e| format!("{e}\n{}", tail(&log)))?;
     let series = case.targets * PER_TARGET;

@@ -22,7 +22,7 @@ pub struct Series {
     /// Metric and labels as an exposition has them, without those of the place.
     text: String,
     shape: Shape,
-    seed: u64,
+    pub seed: u64,
 }
 
 impl Series {
@@ -49,7 +49,7 @@ pub fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
