@@ -9,12 +9,12 @@
 //! | `table` | key hash → reference |
 //! | `text`, `postings` | interned labels, the inverted index |
 //! | `canon` | checking of label sets |
-//! | `write` | a batch: resolve, check, log, apply |
+//! | `write` | a batch: resolve (`resolve`, `create`), check (`verdict`), log, apply (`apply`, `histograms`, `extras`) |
 //! | `ooo` | late samples of a series |
 //! | `histogram` | the open chunk of a histogram series |
 //! | `mapper` | full chunks on disk |
 //! | `read` | selecting and reading |
-//! | `replay` | start-up |
+//! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), the rest (`extras`) |
 //! | `truncate` | forgetting, checkpoints |
 //!
 //! Locks, in the order in which they may be taken: gate, creation, late order, index, shard, page, mapper. Two pages are never

@@ -1,10 +1,12 @@
 //! The histogram rows of a batch: checked behind the floats of their series, logged and applied behind all floats.
 
-use super::super::entry::{Entry, HAS_LAST, LAST_ON_DISK, PENDING};
-use super::super::histogram::{append, fingerprint, validate};
-use super::super::page::Walk;
-use super::{Applied, Bounds, HeadWriter, Item, Verdict, last_of, refuse};
-use crate::head::Head;
+use super::HeadWriter;
+use super::apply::Applied;
+use super::verdict::{Item, Verdict, last_of, refuse};
+use crate::head::entry::{Entry, HAS_LAST, LAST_ON_DISK, PENDING};
+use crate::head::histogram::{append, fingerprint, validate};
+use crate::head::page::Walk;
+use crate::head::{Bounds, Head};
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{FloatHistogram, Sample};
 use std::sync::Arc;

@@ -1,0 +1,378 @@
+//! Start-up: chunks on disk, checkpoint, write-ahead log, log of late samples, in upstream's order.
+//!
+//! One thread reads, unpacks and decodes; this one applies, in the order of the log.
+
+mod apply;
+mod decode;
+mod extras;
+mod series;
+
+use super::mapper::{Found, Mapper};
+use super::page::{Walk, split};
+use super::postings::Index;
+use super::table::{Pages, SeriesTable};
+use super::tombstone::Tombstones;
+use super::truncate::Retired;
+use super::{Head, read, wal_options};
+use crate::OpenError;
+use crate::exemplars::Exemplars;
+use crate::metadata::MetadataStore;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::wal::{Damage, RecordBuf, Segment, Wal, WalKind, segments};
+use decode::{Decoded, decode};
+use disk::Disk;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Mutex, RwLock};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use storage::SeriesRef;
+use storage::admin::ReplayStatus;
+use storage::feed::FeedSample;
+
+/// Portions that may wait.
+const AHEAD: usize = 16;
+
+/// Progress of a replay, readable while the store opens. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayHandle(Arc<Mutex<ReplayStatus>>);
+
+impl ReplayHandle {
+    pub fn get(&self) -> ReplayStatus {
+        *self.0.lock()
+    }
+
+    pub(crate) fn start(&self, min: u64, max: u64) {
+        *self.0.lock() = ReplayStatus { min, max, current: min };
+    }
+
+    pub(crate) fn at(&self, current: u64) {
+        self.0.lock().current = current;
+    }
+}
+
+/// References of the log that mean nothing.
+#[derive(Default)]
+struct Unknown {
+    series: HashSet<u64>,
+    samples: u64,
+    late_samples: u64,
+    histograms: u64,
+    exemplars: u64,
+    metadata: u64,
+    tombstones: u64,
+    markers: u64,
+}
+
+impl Unknown {
+    fn note(&mut self, table: &SeriesTable, series: SeriesRef) {
+        if self.series.insert(series.0)
+            && let Ok(number) = u32::try_from(series.0)
+        {
+            table.reserve(number);
+        }
+    }
+}
+
+struct Replay<'a> {
+    head: &'a Head,
+    pages: Pages,
+    /// References under which a series was known before, when it was created more than once.
+    /// The time is that of the newest sample under it.
+    other: HashMap<u64, (u32, i64)>,
+    /// Chunks found on disk, in order of their series.
+    found: Vec<Found>,
+    /// Addresses of the late chunks on disk.
+    late_chunks: HashSet<u64>,
+    /// Number of the oldest file of chunks.
+    first_file: u64,
+    /// Series with markers of chunks that did not reach the disk.
+    unmarked: HashSet<u32>,
+    unknown: Unknown,
+    /// Native histograms that were left out: late ones, and malformed ones.
+    late_histograms: u64,
+    bad_histograms: u64,
+    damage: Vec<Damage>,
+    min: i64,
+    max: i64,
+    late_min: i64,
+    late_max: i64,
+    chunks: u64,
+}
+
+impl Head {
+    /// Opens the logs and replays them. Samples before `min_valid` are left out: they stand in blocks.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: Options,
+        min_valid: i64,
+        registry: &meter::Registry,
+        status: &ReplayHandle,
+    ) -> Result<Head, OpenError> {
+        let begun = Instant::now();
+        let metrics = Arc::new(Metrics::new(registry));
+        tracing::info!(component = "tsdb", "Replaying on-disk memory mappable chunks if any");
+        let mut found: Vec<Found> = Vec::new();
+        let (mapper, damaged) =
+            Mapper::open(disk.clone(), dir.join("chunks_head"), options.wal_sync, |chunk| found.push(chunk))?;
+        metrics.map_corruptions.add(damaged);
+        tracing::info!(
+            component = "tsdb",
+            duration = ?begun.elapsed(),
+            "On-disk memory mappable chunks replay completed"
+        );
+        let wal = Wal::open(disk.clone(), &dir.join("wal"), wal_options(&options, WalKind::Wal), registry)?;
+        let rule = super::CutRule {
+            chunk_range: options.min_block_duration_ms.max(1),
+            samples_per_chunk: options.samples_per_chunk.clamp(4, 4096),
+        };
+        let head = Head {
+            disk,
+            dir,
+            rule,
+            wal,
+            wbl: OnceLock::new(),
+            opening_wbl: Mutex::new(()),
+            creation: Mutex::new(()),
+            late_order: Mutex::new(()),
+            registry: registry.clone(),
+            table: SeriesTable::new(),
+            index: RwLock::new(Index::new()),
+            mapper,
+            gate: RwLock::new(()),
+            readers: read::Readers::default(),
+            window_ms: AtomicI64::new(options.running.out_of_order_window_ms.max(0)),
+            min_time: AtomicI64::new(i64::MAX),
+            max_time: AtomicI64::new(i64::MIN),
+            late_min: AtomicI64::new(i64::MAX),
+            late_max: AtomicI64::new(i64::MIN),
+            min_valid: AtomicI64::new(min_valid),
+            tombstones: RwLock::new(Tombstones::default()),
+            retired: Mutex::new(HashMap::new()),
+            exemplars: Exemplars::default(),
+            metadata: MetadataStore::default(),
+            metrics,
+            closing: AtomicBool::new(false),
+            options,
+        };
+        let running = head.options.running;
+        head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
+        found.sort_by_key(|chunk| chunk.series);
+        head.replay(found, status)?;
+        head.metrics.replay_seconds.set(begun.elapsed().as_secs_f64());
+        Ok(head)
+    }
+
+    fn replay(&self, found: Vec<Found>, status: &ReplayHandle) -> Result<(), OpenError> {
+        let begun = Instant::now();
+        tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
+        let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
+        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them.
+        // Their chunks would bring back what was deleted from the blocks meanwhile.
+        let min_valid = self.min_valid.load(Relaxed);
+        let mut found = found;
+        found.retain(|c| !c.late || c.max >= min_valid);
+        // Whatever speaks of a reference keeps it from being given out again, also when its series is lost.
+        found.iter().filter_map(|c| u32::try_from(c.series).ok()).for_each(|n| self.table.reserve(n));
+        let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
+        let mut replay = Replay {
+            head: self,
+            pages: self.table.pages(),
+            other: HashMap::new(),
+            found,
+            late_chunks,
+            first_file,
+            unmarked: HashSet::new(),
+            unknown: Unknown::default(),
+            late_histograms: 0,
+            bad_histograms: 0,
+            damage: Vec::new(),
+            min: i64::MAX,
+            max: i64::MIN,
+            late_min: i64::MAX,
+            late_max: i64::MIN,
+            chunks: 0,
+        };
+        let dir = self.dir.join("wal");
+        let mut own = segments(&*self.disk, &dir)?;
+        own.retain(|s| s.number < self.wal.first_own_segment());
+        let checkpoint = crate::wal::last_checkpoint(&*self.disk, &dir)?;
+        let covered = checkpoint.as_ref().map_or(0, |c| u64::from(c.number) + 1);
+        own.retain(|s| u64::from(s.number) >= covered);
+        let first = own.first().map_or(covered, |s| u64::from(s.number));
+        let last = own.last().map_or(first, |s| u64::from(s.number));
+        status.start(checkpoint.as_ref().map_or(first, |c| u64::from(c.number)), last);
+        if let Some(checkpoint) = checkpoint {
+            let of_checkpoint = segments(&*self.disk, &checkpoint.path)?;
+            replay.run(of_checkpoint, false, &|_, _| {})?;
+            tracing::info!(component = "tsdb", "WAL checkpoint loaded");
+            status.at(u64::from(checkpoint.number));
+        }
+        let checkpoint_took = begun.elapsed();
+        let wal_begun = Instant::now();
+        replay.run(own, false, &|segment, took| {
+            tracing::info!(component = "tsdb", segment, maxSegment = last, duration = ?took, "WAL segment loaded");
+            status.at(u64::from(segment));
+        })?;
+        let wal_took = wal_begun.elapsed();
+        let wbl_begun = Instant::now();
+        let wbl_dir = self.dir.join("wbl");
+        let late = segments(&*self.disk, &wbl_dir)?;
+        let last = late.last().map_or(0, |s| u64::from(s.number));
+        if !late.is_empty() {
+            status.start(late.first().map_or(0, |s| u64::from(s.number)), last);
+        }
+        replay.run(late, true, &|segment, _| {
+            tracing::info!(component = "tsdb", segment, maxSegment = last, "WBL segment loaded");
+            status.at(u64::from(segment));
+        })?;
+        replay.finish(&dir, &wbl_dir)?;
+        tracing::info!(
+            component = "tsdb",
+            checkpoint_replay_duration = ?checkpoint_took,
+            wal_replay_duration = ?wal_took,
+            wbl_replay_duration = ?wbl_begun.elapsed(),
+            total_replay_duration = ?begun.elapsed(),
+            "WAL replay completed"
+        );
+        Ok(())
+    }
+}
+
+impl Replay<'_> {
+    /// Replays segments; `late`: of the log of late samples.
+    fn run(&mut self, list: Vec<Segment>, late: bool, done: &dyn Fn(u32, Duration)) -> Result<(), OpenError> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        let (send, receive) = sync_channel::<Decoded>(AHEAD);
+        let (give, spare) = sync_channel::<Vec<FeedSample>>(AHEAD);
+        let (disk, table) = (self.head.disk.clone(), &self.head.table);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || decode(&*disk, table, &list, &send, &spare));
+            let mut failed = None;
+            for item in receive {
+                match item {
+                    Decoded::Series(rows) => self.series(&rows),
+                    Decoded::Samples(samples) if late => self.late_samples(samples, &give),
+                    Decoded::Samples(samples) => self.samples(samples, &give),
+                    Decoded::Tombstones(list) => self.tombstones(&list),
+                    Decoded::Exemplars(list) => self.exemplars(list),
+                    Decoded::Metadata(list) => self.metadata(&list),
+                    Decoded::Markers(list) => self.markers(&list),
+                    Decoded::Histograms(rows, bad) => {
+                        self.bad_histograms += bad;
+                        if late {
+                            self.late_histograms += rows.len() as u64;
+                        } else {
+                            self.histograms(&rows);
+                        }
+                    }
+                    Decoded::End { segment, took } => done(segment, took),
+                    Decoded::Failed(e) => failed = Some(e),
+                }
+            }
+            let damage = reader.join().unwrap_or_default();
+            self.damage.extend(damage);
+            failed.map_or(Ok(()), |e| Err(OpenError::Disk(e)))
+        })
+    }
+
+    /// Our reference for one of the log.
+    fn own(&self, series: SeriesRef) -> u32 {
+        if let Some(other) = (!self.other.is_empty()).then(|| self.other.get(&series.0)).flatten() {
+            return other.0;
+        }
+        u32::try_from(series.0).unwrap_or(0)
+    }
+
+    /// Logs late samples again whose chunks are lost: the next start, with other chunks on disk, may take the
+    /// markers of the lost ones for good.
+    fn log_unmarked(&self) -> Result<(), OpenError> {
+        if self.unmarked.is_empty() {
+            return Ok(());
+        }
+        let mut records = RecordBuf::new();
+        let mut record = records.samples();
+        let mut walk = Walk::new(&self.pages);
+        for series in &self.unmarked {
+            let late = walk.go(*series).and_then(|(cells, slot)| cells.late(slot));
+            for s in late.map_or(&[][..], |late| &late.open) {
+                record.push(SeriesRef(u64::from(*series)), s.t, s.v);
+            }
+        }
+        drop(record);
+        self.head.wbl()?.log(&records)?;
+        Ok(())
+    }
+
+    /// Publishes times and figures, sets damaged places aside, and says what was not understood.
+    fn finish(self, wal: &std::path::Path, wbl: &std::path::Path) -> Result<(), OpenError> {
+        let head = self.head;
+        head.saw(self.min, self.max);
+        head.saw_late(self.late_min, self.late_max);
+        head.metrics.chunks.set(self.chunks as f64);
+        head.metrics.chunks_created.add(self.chunks);
+        let segment = head.wal.first_own_segment();
+        let doubles = self.other.iter().filter_map(|(number, (_, newest))| {
+            Some((u32::try_from(*number).ok()?, Retired { segment, newest: *newest }))
+        });
+        head.retired.lock().extend(doubles);
+        head.mapper.flush();
+        self.log_unmarked()?;
+        if !self.damage.is_empty() {
+            head.metrics.wal_corruptions.add(self.damage.len() as u64);
+            for dir in [wal, wbl] {
+                crate::wal::quarantine_all(&*head.disk, dir, &self.damage)?;
+            }
+        }
+        let u = &self.unknown;
+        if u.samples + u.late_samples + u.histograms + u.exemplars + u.metadata + u.tombstones + u.markers > 0
+        {
+            tracing::warn!(
+                component = "tsdb",
+                series = u.series.len(),
+                samples = u.samples,
+                late_samples = u.late_samples,
+                histograms = u.histograms,
+                exemplars = u.exemplars,
+                metadata = u.metadata,
+                tombstones = u.tombstones,
+                mmap_markers = u.markers,
+                "Unknown series references"
+            );
+            head.metrics.unknown_series.add(u.series.len() as u64);
+            head.metrics.unknown_samples.add(u.samples);
+            head.metrics.unknown_histograms.add(u.histograms);
+            head.metrics.unknown_exemplars.add(u.exemplars);
+            head.metrics.unknown_metadata.add(u.metadata);
+            head.metrics.unknown_tombstones.add(u.tombstones);
+            head.metrics.late_unknown_samples.add(u.late_samples);
+            head.metrics.late_unknown_markers.add(u.markers);
+        }
+        if self.late_histograms > 0 {
+            tracing::warn!(
+                component = "tsdb",
+                samples = self.late_histograms,
+                "Out-of-order native histograms in the log are not stored by this version"
+            );
+        }
+        if self.bad_histograms > 0 {
+            tracing::warn!(
+                component = "tsdb",
+                samples = self.bad_histograms,
+                "Malformed native histograms in the log were left out"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_taken(pages: &Pages, series: u32) -> bool {
+    let (page, slot) = split(series);
+    series != 0 && pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
+}
