@@ -59,7 +59,7 @@ impl BlockBuilder {
         for chunk in chunks {
             let reference = self.chunks.write(chunk.encoding, chunk.data)?;
             self.metas.push(ChunkMeta { range: chunk.range, reference });
-            let samples = u64::from(chunk::sample_count(chunk.data).unwrap_or(0));
+            let samples = u64::from(chunk::sample_count(chunk.encoding, chunk.data).unwrap_or(0));
             let stats = &mut self.meta.stats;
             stats.num_samples += samples;
             match chunk::Encoding::from_number(chunk.encoding) {

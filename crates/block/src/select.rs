@@ -5,7 +5,6 @@ use crate::index::ChunkMeta;
 use crate::postings::{intersect, union, without};
 use crate::reader::Block;
 use crate::tombstone::Tombstones;
-use chunk::Columns;
 use model::{Labels, MatchOp, Matcher, TimeRange};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -170,9 +169,7 @@ impl BlockSeries {
 
     fn decode(&self, meta: &ChunkMeta, out: &mut SampleBuf) -> Result<(), StorageError> {
         let (encoding, data) = self.encoded(meta)?;
-        let mut columns =
-            Columns { times: &mut out.times, floats: &mut out.floats, histograms: &mut out.histograms };
-        chunk::decode(encoding, data, &mut columns).map_err(|e| {
+        chunk::decode(encoding, data, &mut out.columns()).map_err(|e| {
             StorageError::Corrupt(format!("{}: chunk of {}: {e}", self.block.dir().display(), self.labels))
         })
     }

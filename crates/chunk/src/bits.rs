@@ -85,6 +85,11 @@ impl BitWriter {
         &self.bytes[..self.len.div_ceil(8)]
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(crate) fn into_data(mut self) -> Vec<u8> {
         self.bytes.truncate(self.len.div_ceil(8));
         self.bytes
@@ -93,6 +98,11 @@ impl BitWriter {
     /// Overwrites the number of samples at the beginning.
     pub(crate) fn set_count(&mut self, count: u16) {
         self.bytes[..2].copy_from_slice(&count.to_be_bytes());
+    }
+
+    /// Sets bits of a byte of the header.
+    pub(crate) fn mark(&mut self, at: usize, bits: u8) {
+        self.bytes[at] |= bits;
     }
 
     /// The lowest `n` bits of `value`, whose others are zero; `n` may be 0.

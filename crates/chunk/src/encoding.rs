@@ -32,6 +32,30 @@ impl Encoding {
         self as u8
     }
 
+    pub const fn is_histogram(self) -> bool {
+        !matches!(self, Encoding::Xor | Encoding::Xor2)
+    }
+
+    /// Whether samples can have start times.
+    pub const fn has_starts(self) -> bool {
+        matches!(self, Encoding::Xor2 | Encoding::HistogramSt | Encoding::FloatHistogramSt)
+    }
+
+    /// Whether it has histograms of integers.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Encoding::Histogram | Encoding::HistogramSt)
+    }
+
+    /// The encoding of histograms of a kind.
+    pub const fn of_histograms(integer: bool, with_starts: bool) -> Encoding {
+        match (integer, with_starts) {
+            (true, false) => Encoding::Histogram,
+            (false, false) => Encoding::FloatHistogram,
+            (true, true) => Encoding::HistogramSt,
+            (false, true) => Encoding::FloatHistogramSt,
+        }
+    }
+
     /// Upstream's name, as its tools print it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,16 +80,16 @@ pub enum ChunkError {
     UnknownSchema(i32),
     #[error("unknown chunk encoding {0}")]
     UnknownEncoding(u8),
-    #[error("chunk encoding {} is not supported by this version", .0.as_str())]
-    Unsupported(Encoding),
 }
 
 /// Where decoded samples go: columns that the caller owns and reuses. `floats` gets 0 for a histogram, whose
-/// body goes to `histograms` with its index in `times`.
+/// body goes to `histograms` with its index in `times`. `starts` gets start timestamps (ms) and is only as long
+/// as the last sample that has one: 0, and what is missing at its end, is none.
 pub struct Columns<'a> {
     pub times: &'a mut Vec<i64>,
     pub floats: &'a mut Vec<f64>,
     pub histograms: &'a mut Vec<(u32, Arc<FloatHistogram>)>,
+    pub starts: &'a mut Vec<i64>,
 }
 
 impl Columns<'_> {
@@ -80,12 +104,13 @@ impl Columns<'_> {
         &mut self,
         f: impl FnOnce(&mut Self) -> Result<(), ChunkError>,
     ) -> Result<(), ChunkError> {
-        let before = (self.times.len(), self.floats.len(), self.histograms.len());
+        let before = (self.times.len(), self.floats.len(), self.histograms.len(), self.starts.len());
         let done = f(self);
         if done.is_err() {
             self.times.truncate(before.0);
             self.floats.truncate(before.1);
             self.histograms.truncate(before.2);
+            self.starts.truncate(before.3);
         }
         done
     }
@@ -95,17 +120,22 @@ impl Columns<'_> {
 pub fn decode(encoding: u8, data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
     match Encoding::from_number(encoding) {
         Some(Encoding::Xor) => crate::xor::decode(data, into.times, into.floats),
-        Some(Encoding::Histogram) => crate::histogram::decode_integers(data, into),
-        Some(Encoding::FloatHistogram) => crate::histogram::decode_floats(data, into),
-        Some(Encoding::Xor2) => crate::xor2::decode(data, into.times, into.floats),
-        Some(other @ (Encoding::HistogramSt | Encoding::FloatHistogramSt)) => {
-            Err(ChunkError::Unsupported(other))
-        }
+        Some(Encoding::Xor2) => crate::xor2::decode(data, into),
+        Some(of_histograms) => crate::histogram::decode(of_histograms, data, into),
         None => Err(ChunkError::UnknownEncoding(encoding)),
     }
 }
 
-/// Number of samples; every kind starts with it.
-pub fn sample_count(data: &[u8]) -> Result<u16, ChunkError> {
+/// Number of samples in a chunk.
+pub fn sample_count(encoding: u8, data: &[u8]) -> Result<u16, ChunkError> {
+    let has_flags = Encoding::from_number(encoding).is_some_and(|e| e.is_histogram() && e.has_starts());
+    count(data).map(|n| if has_flags { n & MOST_WITH_FLAGS } else { n })
+}
+
+/// Histogram chunks with start times have their flags in the two upper bits of the number of samples.
+pub(crate) const MOST_WITH_FLAGS: u16 = 0x3fff;
+
+/// The number that every kind begins with.
+pub(crate) fn count(data: &[u8]) -> Result<u16, ChunkError> {
     data.first_chunk::<2>().map(|n| u16::from_be_bytes(*n)).ok_or(ChunkError::Truncated)
 }

@@ -1,17 +1,20 @@
-//! Native histogram chunks: integers (encoding 2, read) and floats (encoding 3, read and written).
+//! Native histogram chunks: integers (encoding 2) and floats (3), and both with start times (5 and 6).
 //!
 //! | part | content |
 //! |---|---|
-//! | number of samples | u16, big-endian |
-//! | flags | u8; upper two bits: `10` counter reset, `01` none, `11` gauge, `00` unknown |
+//! | number of samples | u16, big-endian; with start times 14 bits behind the flags |
+//! | flags | u8; upper two bits: `10` counter reset, `01` none, `11` gauge, `00` unknown. With start times the header of those, see [`crate::starts`] |
 //! | layout | zero threshold, schema (varbit), positive and negative spans, custom bounds |
 //! | first sample | t; count, zero count, sum, buckets in full |
 //! | others | t as delta of delta; integers as deltas of deltas (varbit), floats as XOR each with its own window |
 //!
+//! A sample's start time stands behind it.
+//!
 //! Every sample of a chunk has the layout of the first. A stale marker has a sum and nothing else.
 
 use crate::bits::{BitReader, BitWriter, Window};
-use crate::encoding::{ChunkError, Columns, sample_count};
+use crate::encoding::{self, ChunkError, Columns, Encoding, MOST_WITH_FLAGS};
+use crate::starts::{StartReader, note};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
 use model::{FloatHistogram, is_stale_nan};
 use std::sync::Arc;
@@ -149,14 +152,15 @@ fn hint(flags: u8, index: usize) -> CounterResetHint {
     }
 }
 
-/// Appends the samples of an integer histogram chunk, as floats. On `Err` the columns are as they were.
-pub(crate) fn decode_integers(data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
-    into.all_or_nothing(|into| decode_with(data, into, Integers::default()))
-}
-
-/// Appends the samples of a float histogram chunk. On `Err` the columns are as they were.
-pub(crate) fn decode_floats(data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
-    into.all_or_nothing(|into| decode_with(data, into, Floats::default()))
+/// Appends the samples of a histogram chunk. On `Err` the columns are as they were.
+pub(crate) fn decode(encoding: Encoding, data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
+    into.all_or_nothing(|into| {
+        if encoding.is_integer() {
+            decode_with(encoding, data, into, Integers::default())
+        } else {
+            decode_with(encoding, data, into, Floats::default())
+        }
+    })
 }
 
 /// The fields of a sample besides its time.
@@ -170,19 +174,39 @@ trait Fields {
     fn values(&self) -> (f64, f64, Vec<f64>, Vec<f64>);
 }
 
-fn decode_with(data: &[u8], into: &mut Columns<'_>, mut fields: impl Fields) -> Result<(), ChunkError> {
-    let count = usize::from(sample_count(data)?);
+/// Number of samples, and the flags in the upper two bits of a byte.
+fn take_header(encoding: Encoding, data: &[u8]) -> Result<(u16, u8), ChunkError> {
+    let count = encoding::count(data)?;
+    let third = data.get(2).ok_or(ChunkError::Truncated);
+    Ok(match encoding.has_starts() {
+        true => (count & MOST_WITH_FLAGS, (count >> 8) as u8),
+        // An empty chunk may be two bytes long.
+        false if count == 0 => (0, 0),
+        false => (count, *third?),
+    })
+}
+
+fn decode_with(
+    encoding: Encoding,
+    data: &[u8],
+    into: &mut Columns<'_>,
+    mut fields: impl Fields,
+) -> Result<(), ChunkError> {
+    let (count, flags) = take_header(encoding, data)?;
     if count == 0 {
         return Ok(());
     }
-    let flags = *data.get(2).ok_or(ChunkError::Truncated)?;
+    let third = *data.get(2).ok_or(ChunkError::Truncated)?;
+    let mut starts = StartReader::new(if encoding.has_starts() { third } else { 0 });
+    let integer = encoding.is_integer();
     let mut bits = BitReader::new(&data[HEADER_BYTES..]);
     let layout = Layout::take(&mut bits)?;
     let positive = bucket_count(&layout.positive_spans, data)?;
     let negative = bucket_count(&layout.negative_spans, data)?;
     let (mut t, mut delta) = (bits.varbit_int(), 0i64);
     fields.first(&mut bits, positive, negative);
-    for index in 0..count {
+    for index in 0..usize::from(count) {
+        let before = t;
         if index > 0 {
             delta = delta.wrapping_add(bits.varbit_int());
             t = t.wrapping_add(delta);
@@ -191,11 +215,12 @@ fn decode_with(data: &[u8], into: &mut Columns<'_>, mut fields: impl Fields) -> 
                 fields.next_buckets(&mut bits)?;
             }
         }
+        let start = starts.next(&mut bits, index, t, before)?;
         checked(&bits)?;
         let sum = fields.sum();
         let counter_reset_hint = hint(flags, index);
         let h = if is_stale_nan(sum) {
-            FloatHistogram { sum, ..FloatHistogram::default() }
+            FloatHistogram { sum, integer, ..FloatHistogram::default() }
         } else {
             let (count, zero_count, positive_buckets, negative_buckets) = fields.values();
             FloatHistogram {
@@ -210,9 +235,11 @@ fn decode_with(data: &[u8], into: &mut Columns<'_>, mut fields: impl Fields) -> 
                 positive_buckets,
                 negative_buckets,
                 custom_values: layout.custom_values.clone(),
+                integer,
             }
         };
         into.push_histogram(t, Arc::new(h));
+        note(into.starts, into.times, start);
     }
     Ok(())
 }
@@ -323,109 +350,9 @@ impl Fields for Floats {
     }
 }
 
-/// A float with the window of its changes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Changing {
-    value: u64,
-    window: Option<(u32, u32)>,
-}
-
-impl Changing {
-    fn put(&mut self, bits: &mut BitWriter, v: f64) {
-        bits.xor(self.value ^ v.to_bits(), &mut self.window);
-        self.value = v.to_bits();
-    }
-}
-
-/// A float histogram chunk that grows.
-#[derive(Clone, Debug)]
-pub struct FloatHistogramChunk {
-    bits: BitWriter,
-    layout: Layout,
-    count: u16,
-    t: i64,
-    delta: i64,
-    /// Count, zero count, sum, then the buckets.
-    fields: Vec<Changing>,
-}
-
-impl FloatHistogramChunk {
-    /// `hint`: what is known about a counter reset before the first sample.
-    pub fn new(hint: CounterResetHint) -> Self {
-        let flags = match hint {
-            CounterResetHint::Unknown => 0,
-            CounterResetHint::NotCounterReset => 0b01 << 6,
-            CounterResetHint::CounterReset => 0b10 << 6,
-            CounterResetHint::Gauge => 0b11 << 6,
-        };
-        FloatHistogramChunk {
-            bits: BitWriter::after(vec![0, 0, flags]),
-            layout: Layout::default(),
-            count: 0,
-            t: 0,
-            delta: 0,
-            fields: Vec::new(),
-        }
-    }
-
-    pub fn len(&self) -> u16 {
-        self.count
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub fn data(&self) -> &[u8] {
-        self.bits.data()
-    }
-
-    /// Appends a sample. False, and nothing done, when it needs a chunk of its own: its layout differs, the
-    /// last sample was a stale marker, or the chunk is full. Counter resets are for the caller to see.
-    #[must_use]
-    pub fn push(&mut self, t: i64, h: &FloatHistogram) -> bool {
-        let stale;
-        let h = if is_stale_nan(h.sum) {
-            stale = FloatHistogram { sum: h.sum, ..FloatHistogram::default() };
-            &stale
-        } else {
-            h
-        };
-        let is_stale = is_stale_nan(h.sum);
-        let buckets = || h.positive_buckets.iter().chain(&h.negative_buckets);
-        if self.count == 0 {
-            self.layout = Layout::of(h);
-            self.layout.put(&mut self.bits);
-            self.bits.varbit_int(t);
-            for v in [&h.count, &h.zero_count, &h.sum].into_iter().chain(buckets()) {
-                self.bits.put(v.to_bits(), 64);
-                self.fields.push(Changing { value: v.to_bits(), window: None });
-            }
-        } else {
-            let was_stale = is_stale_nan(f64::from_bits(self.fields[2].value));
-            let fits = is_stale
-                || (!was_stale && self.layout.is_of(h) && self.fields.len() == 3 + buckets().count());
-            if !fits || self.count == u16::MAX {
-                return false;
-            }
-            let delta = t.wrapping_sub(self.t);
-            self.bits.varbit_int(delta.wrapping_sub(self.delta));
-            self.delta = delta;
-            let values = [&h.count, &h.zero_count, &h.sum].into_iter().chain(buckets());
-            for (field, v) in self.fields.iter_mut().zip(values) {
-                field.put(&mut self.bits, *v);
-            }
-        }
-        self.t = t;
-        self.count += 1;
-        self.bits.set_count(self.count);
-        true
-    }
-}
-
-#[path = "histogram_append.rs"]
-mod append;
-pub use append::Appended;
+#[path = "histogram_write.rs"]
+mod write;
+pub use write::{Appended, HistogramChunk};
 
 #[cfg(test)]
 #[path = "histogram_tests.rs"]

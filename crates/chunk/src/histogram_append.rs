@@ -3,7 +3,8 @@
 //! All samples of a chunk have one layout. A bucket that a sample lacks is written as empty; a bucket that the
 //! chunk lacks makes it be written anew with the layout of both (upstream `chunkenc/float_histogram.go`).
 
-use super::{Columns, FloatHistogramChunk, decode_floats};
+use super::HistogramChunk;
+use crate::encoding::{Columns, Encoding, decode};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
 use model::{FloatHistogram, is_stale_nan};
 
@@ -38,13 +39,13 @@ enum Fit {
 const RESET: Fit = Fit::Not { reset: true };
 const OTHER: Fit = Fit::Not { reset: false };
 
-impl FloatHistogramChunk {
+impl HistogramChunk {
     /// The chunk that a sample begins. `hint`: what is known about a reset before it, unless it says so itself.
-    pub fn begin(t: i64, h: &FloatHistogram, hint: CounterResetHint) -> Self {
+    pub fn begin(encoding: Encoding, t: i64, start: i64, h: &FloatHistogram, hint: CounterResetHint) -> Self {
         let own = h.counter_reset_hint;
         let explicit = matches!(own, CounterResetHint::CounterReset | CounterResetHint::Gauge);
-        let mut chunk = FloatHistogramChunk::new(if explicit { own } else { hint });
-        let done = chunk.push(t, h);
+        let mut chunk = HistogramChunk::new(encoding, if explicit { own } else { hint });
+        let done = chunk.push(t, start, h);
         debug_assert!(done, "a new chunk takes every sample");
         chunk
     }
@@ -53,15 +54,15 @@ impl FloatHistogramChunk {
     pub fn memory(&self) -> usize {
         let l = &self.layout;
         let spans = l.positive_spans.len() + l.negative_spans.len();
-        self.data().len()
-            + self.fields.capacity() * size_of::<super::Changing>()
+        self.bits.memory()
+            + self.values.capacity() * (size_of::<super::Last>() + 8)
             + spans * size_of::<Span>()
             + l.custom_values.len() * 8
     }
 
     /// Whether the chunk is of gauge histograms.
     fn is_gauge(&self) -> bool {
-        self.data()[2] >> 6 == 0b11
+        self.hint == CounterResetHint::Gauge
     }
 
     /// Whether the counter was reset between the last sample of the chunk and this one, for the header of a chunk
@@ -70,18 +71,20 @@ impl FloatHistogramChunk {
         match self.fit(h) {
             _ if self.is_gauge() || self.is_empty() => CounterResetHint::Unknown,
             Fit::Not { reset: true } => CounterResetHint::CounterReset,
+            Fit::Not { reset: false } => CounterResetHint::Unknown,
             _ => CounterResetHint::NotCounterReset,
         }
     }
 
-    /// Appends a sample whose spans and buckets agree; times ascend.
-    pub fn append(&mut self, t: i64, h: &FloatHistogram) -> Appended {
+    /// Appends a sample whose spans and buckets agree; times ascend. `start`: its start timestamp, 0 for none.
+    pub fn append(&mut self, t: i64, start: i64, h: &FloatHistogram) -> Appended {
         if self.is_empty() {
-            return if self.push(t, h) { Appended::Done } else { Appended::NewChunk { reset: false } };
+            let done = self.push(t, start, h);
+            return if done { Appended::Done } else { Appended::NewChunk { reset: false } };
         }
         let done = match self.fit(h) {
             Fit::Not { reset } => return Appended::NewChunk { reset },
-            Fit::As => self.push(t, h),
+            Fit::As => self.push(t, start, h),
             Fit::With { positive, negative, widen } => {
                 let Some(layout) = spans_of(&positive).zip(spans_of(&negative)) else {
                     return Appended::NewChunk { reset: false };
@@ -97,7 +100,7 @@ impl FloatHistogramChunk {
                 let mut same = laid_out(h, indexes, &layout);
                 same.positive_spans.clone_from(&self.layout.positive_spans);
                 same.negative_spans.clone_from(&self.layout.negative_spans);
-                self.push(t, &same)
+                self.push(t, start, &same)
             }
         };
         if done { Appended::Done } else { Appended::NewChunk { reset: false } }
@@ -105,18 +108,18 @@ impl FloatHistogramChunk {
 
     /// The chunk again, with more buckets.
     fn widened(&self, indexes: (&[i64], &[i64]), layout: &(Vec<Span>, Vec<Span>)) -> Option<Self> {
-        let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut columns = Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
-        decode_floats(self.data(), &mut columns).ok()?;
-        let header = match self.data()[2] >> 6 {
-            0b01 => CounterResetHint::NotCounterReset,
-            0b10 => CounterResetHint::CounterReset,
-            0b11 => CounterResetHint::Gauge,
-            _ => CounterResetHint::Unknown,
+        let (mut times, mut floats, mut histograms, mut starts) = Default::default();
+        let mut columns = Columns {
+            times: &mut times,
+            floats: &mut floats,
+            histograms: &mut histograms,
+            starts: &mut starts,
         };
-        let mut wide = FloatHistogramChunk::new(header);
-        for (t, (_, h)) in times.iter().zip(&histograms) {
-            if !wide.push(*t, &laid_out(h, indexes, layout)) {
+        decode(self.encoding.number(), self.data(), &mut columns).ok()?;
+        let mut wide = HistogramChunk::new(self.encoding, self.hint);
+        let starts = starts.into_iter().chain(std::iter::repeat(0));
+        for ((t, (_, h)), start) in times.iter().zip(&histograms).zip(starts) {
+            if !wide.push(*t, start, &laid_out(h, indexes, layout)) {
                 return None;
             }
         }
@@ -125,7 +128,10 @@ impl FloatHistogramChunk {
 
     fn fit(&self, h: &FloatHistogram) -> Fit {
         let gauge = self.is_gauge();
-        let value = |at: usize| self.fields.get(at).map_or(0.0, |f| f64::from_bits(f.value));
+        let value = |at: usize| self.values.get(at).copied().unwrap_or(0.0);
+        if self.encoding.is_integer() != h.holds_integers() {
+            return OTHER;
+        }
         if is_stale_nan(h.sum) {
             return Fit::As;
         }
@@ -152,7 +158,7 @@ impl FloatHistogramChunk {
         if !gauge && h.zero_count < value(1) {
             return RESET;
         }
-        let counts: Vec<f64> = (3..self.fields.len()).map(value).collect();
+        let counts = self.values.get(super::HEAD..).unwrap_or(&[]);
         let of_chunk = bucket_total(&l.positive_spans).min(counts.len());
         let (old_positive, old_negative) = counts.split_at(of_chunk);
         if l.positive_spans == h.positive_spans && l.negative_spans == h.negative_spans {

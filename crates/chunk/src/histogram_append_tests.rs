@@ -1,7 +1,6 @@
 //! Tests of appending histograms to a chunk as they come.
 
 use super::*;
-use crate::decode;
 use std::sync::Arc;
 
 fn h(offset: i32, buckets: &[f64]) -> FloatHistogram {
@@ -14,22 +13,29 @@ fn h(offset: i32, buckets: &[f64]) -> FloatHistogram {
     }
 }
 
-fn decoded(chunk: &FloatHistogramChunk) -> Vec<Arc<FloatHistogram>> {
-    let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-    let mut columns = Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
-    decode(3, chunk.data(), &mut columns).unwrap();
+fn decoded(chunk: &HistogramChunk) -> Vec<Arc<FloatHistogram>> {
+    let (mut times, mut floats, mut histograms, mut starts) = Default::default();
+    let mut columns =
+        Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms, starts: &mut starts };
+    decode(chunk.encoding().number(), chunk.data(), &mut columns).unwrap();
     histograms.into_iter().map(|(_, h)| h).collect()
 }
 
 #[test]
 fn new_buckets_widen_the_chunk_and_missing_ones_are_empty() {
-    let mut chunk = FloatHistogramChunk::begin(10, &h(2, &[1.0, 0.0, 3.0]), CounterResetHint::Unknown);
+    let mut chunk = HistogramChunk::begin(
+        Encoding::FloatHistogram,
+        10,
+        0,
+        &h(2, &[1.0, 0.0, 3.0]),
+        CounterResetHint::Unknown,
+    );
     // Bucket 0 is new, 3 and 4 are in the chunk.
     let mut next = h(0, &[5.0, 0.0, 1.0, 0.0, 3.0]);
     next.negative_spans = vec![Span { offset: -4, length: 1 }];
     next.negative_buckets = vec![2.0];
     next.count += 2.0;
-    assert_eq!(chunk.append(20, &next), Appended::Done);
+    assert_eq!(chunk.append(20, 0, &next), Appended::Done);
     // An empty bucket is left out.
     let mut third = h(0, &[5.0]);
     third.positive_spans.extend([Span { offset: 1, length: 1 }, Span { offset: 1, length: 1 }]);
@@ -37,7 +43,7 @@ fn new_buckets_widen_the_chunk_and_missing_ones_are_empty() {
     third.count = 12.0;
     third.negative_spans.clone_from(&next.negative_spans);
     third.negative_buckets = vec![2.0];
-    assert_eq!(chunk.append(30, &third), Appended::Done);
+    assert_eq!(chunk.append(30, 0, &third), Appended::Done);
     let got = decoded(&chunk);
     let positive: Vec<_> = got.iter().map(|h| h.positive_buckets.clone()).collect();
     assert_eq!(
@@ -58,8 +64,8 @@ fn new_buckets_widen_the_chunk_and_missing_ones_are_empty() {
 }
 
 fn check(first: &FloatHistogram, second: &FloatHistogram, want: Appended) {
-    let mut chunk = FloatHistogramChunk::begin(10, first, CounterResetHint::Unknown);
-    assert_eq!(chunk.append(20, second), want, "{first:?} {second:?}");
+    let mut chunk = HistogramChunk::begin(Encoding::FloatHistogram, 10, 0, first, CounterResetHint::Unknown);
+    assert_eq!(chunk.append(20, 0, second), want, "{first:?} {second:?}");
 }
 
 #[test]
@@ -92,4 +98,19 @@ fn what_ends_a_chunk() {
         ..FloatHistogram::default()
     };
     check(&FloatHistogram { count: 0.0, ..h(i32::MIN, &[0.0]) }, &far, OTHER);
+    let integer = |h: &FloatHistogram| FloatHistogram { integer: true, ..h.clone() };
+    check(&first, &integer(&first), OTHER);
+    check(&first, &integer(&stale), OTHER);
+    let mut chunk =
+        HistogramChunk::begin(Encoding::Histogram, 10, 0, &integer(&first), CounterResetHint::Unknown);
+    assert_eq!(chunk.append(20, 0, &first), OTHER);
+    let huge = FloatHistogram { count: 2f64.powi(53), ..integer(&first) };
+    assert_eq!(chunk.append(20, 0, &huge), OTHER, "too large for an exact float");
+    assert_eq!(chunk.append(20, 0, &integer(&h(0, &[2.0, 1.0]))), RESET);
+    assert_eq!(chunk.append(20, 0, &integer(&h(-1, &[7.0, 1.0, 3.0]))), Appended::Done);
+    assert_eq!(chunk.append(30, 0, &integer(&stale)), Appended::Done);
+    let got = decoded(&chunk);
+    assert!(got.iter().all(|h| h.integer));
+    assert_eq!(got[0].positive_buckets, [0.0, 1.0, 2.0]);
+    assert_eq!(got[1].positive_buckets, [7.0, 1.0, 3.0]);
 }

@@ -7,13 +7,14 @@
 mod bits;
 mod encoding;
 pub mod histogram;
+mod starts;
 pub mod varint;
 pub mod window;
 pub mod xor;
 pub mod xor2;
 
 pub use encoding::{ChunkError, Columns, Encoding, decode, sample_count};
-pub use histogram::{Appended, FloatHistogramChunk};
+pub use histogram::{Appended, HistogramChunk};
 pub use xor::{Grow, XorChunk, XorState};
 pub use xor2::Xor2Chunk;
 

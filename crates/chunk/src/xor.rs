@@ -11,7 +11,7 @@
 //! `11`, 5 bits of leading zeros, 6 bits of length (0 means 64) and the bits inside this new window.
 
 use crate::bits::{load57, load64, store};
-use crate::encoding::{ChunkError, sample_count};
+use crate::encoding::{self, ChunkError};
 use crate::varint;
 
 /// Bytes before the first sample.
@@ -190,7 +190,7 @@ impl XorState {
 
     /// The state behind the last sample of an existing chunk.
     pub fn resume(data: &[u8]) -> Result<XorState, ChunkError> {
-        let count = sample_count(data)?;
+        let count = encoding::count(data)?;
         if count == 0 {
             return Ok(XorState::new());
         }
@@ -263,7 +263,7 @@ impl XorChunk {
 
 /// Appends all samples of a chunk to the columns. On `Err` they are as long as they were.
 pub fn decode(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
-    let count = usize::from(sample_count(data)?);
+    let count = usize::from(encoding::count(data)?);
     if count == 0 {
         return Ok(());
     }

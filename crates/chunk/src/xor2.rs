@@ -9,45 +9,35 @@
 //! | others | `0` on schedule, unchanged; `10` on schedule, changed; `110`+13, `1110`+20, `11110`+64 bits of delta of delta, value; `11111` on schedule, stale |
 //!
 //! A value is `0` unchanged, `10` in the window, `110` in a new window, `111` stale; behind `10` only `0` in the
-//! window, `1` in a new one. Stale markers leave the value that changes are counted from. Start times are read
-//! over and never written.
+//! window, `1` in a new one. Stale markers leave the value that changes are counted from. Start times: see
+//! [`crate::starts`].
 
 use crate::bits::{BitReader, BitWriter, Window};
-use crate::encoding::{ChunkError, sample_count};
+use crate::encoding::{self, ChunkError, Columns};
+use crate::starts::{StartReader, StartWriter, VARINT, note};
 use crate::varint;
 use model::{STALE_NAN_BITS, is_stale_nan};
 
 pub const HEADER_BYTES: usize = 3;
 
 const WINDOW: ChunkError = ChunkError::Malformed("more than 64 significant bits");
-const VARINT: ChunkError = ChunkError::Malformed("varint longer than 64 bits");
 
 /// Appends all samples of a chunk to the columns. On `Err` they are as long as they were.
-pub fn decode(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
-    let (from_t, from_v) = (times.len(), values.len());
-    let done = fill(data, times, values);
-    if done.is_err() {
-        times.truncate(from_t);
-        values.truncate(from_v);
-    }
-    done
+pub(crate) fn decode(data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
+    into.all_or_nothing(|into| fill(data, into))
 }
 
-fn fill(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
-    let count = usize::from(sample_count(data)?);
+fn fill(data: &[u8], into: &mut Columns<'_>) -> Result<(), ChunkError> {
+    let count = usize::from(encoding::count(data)?);
     if count == 0 {
         return Ok(());
     }
-    let start_times = *data.get(2).ok_or(ChunkError::Truncated)?;
-    let starts_from = usize::from(start_times & 0x7f);
+    let mut starts = StartReader::new(*data.get(2).ok_or(ChunkError::Truncated)?);
     let mut bits = BitReader::new(&data[HEADER_BYTES..]);
     let mut t = varint::unzigzag(bits.uvarint().ok_or(VARINT)?);
     let mut value = bits.take(64);
     // Changes are counted from the last value that is not a stale marker.
     let mut base = if value == STALE_NAN_BITS { 0 } else { value };
-    if start_times & 0x80 != 0 {
-        bits.uvarint().ok_or(VARINT)?;
-    }
     let mut window = Window::default();
     let mut delta = 0i64;
     for index in 0..count {
@@ -78,17 +68,17 @@ fn fill(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), 
                 }
             }
         }
+        let before = t;
         if index > 0 {
             t = t.wrapping_add(delta);
-            if starts_from > 0 && index >= starts_from {
-                bits.varbit_int();
-            }
         }
+        let start = starts.next(&mut bits, index, t, before)?;
         if bits.overrun() {
             return Err(ChunkError::Truncated);
         }
-        times.push(t);
-        values.push(f64::from_bits(value));
+        into.times.push(t);
+        into.floats.push(f64::from_bits(value));
+        note(into.starts, into.times, start);
     }
     Ok(())
 }
@@ -117,6 +107,7 @@ pub struct Xor2Chunk {
     delta: i64,
     base: u64,
     window: Option<(u32, u32)>,
+    starts: StartWriter,
 }
 
 impl Default for Xor2Chunk {
@@ -128,15 +119,28 @@ impl Default for Xor2Chunk {
 impl Xor2Chunk {
     pub fn new() -> Self {
         let bits = BitWriter::after(vec![0; HEADER_BYTES]);
-        Xor2Chunk { bits, count: 0, t: 0, delta: 0, base: 0, window: None }
+        Xor2Chunk { bits, count: 0, t: 0, delta: 0, base: 0, window: None, starts: StartWriter::default() }
     }
 
     pub fn data(&self) -> &[u8] {
         self.bits.data()
     }
 
-    /// At most 65,535 samples; the caller cuts long before.
-    pub fn push(&mut self, t: i64, v: f64) {
+    pub fn len(&self) -> u16 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Memory, about.
+    pub fn memory(&self) -> usize {
+        self.bits.memory()
+    }
+
+    /// At most 65,535 samples; the caller cuts long before. `start`: start timestamp in ms, 0 for none.
+    pub fn push(&mut self, t: i64, start: i64, v: f64) {
         debug_assert!(self.count < u16::MAX, "chunk is full");
         let delta = if self.count == 0 { 0 } else { t.wrapping_sub(self.t) };
         match self.count {
@@ -150,6 +154,7 @@ impl Xor2Chunk {
             }
             _ => self.joint(delta.wrapping_sub(self.delta), v),
         }
+        self.starts.put(&mut self.bits, self.count, t, self.t, start);
         (self.t, self.delta) = (t, delta);
         if !is_stale_nan(v) {
             self.base = v.to_bits();

@@ -3,34 +3,50 @@
 use super::*;
 use proptest::prelude::*;
 
-fn encode(samples: &[(i64, u64)]) -> Vec<u8> {
+/// Time, start time, value.
+type Rows = Vec<(i64, i64, u64)>;
+
+fn encode(samples: &[(i64, i64, u64)]) -> Vec<u8> {
     let mut chunk = Xor2Chunk::new();
-    for (t, v) in samples {
-        chunk.push(*t, f64::from_bits(*v));
+    for (t, start, v) in samples {
+        chunk.push(*t, *start, f64::from_bits(*v));
     }
     chunk.data().to_vec()
 }
 
-fn bits_of(data: &[u8]) -> Vec<(i64, u64)> {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    decode(data, &mut times, &mut values).expect("decodes");
-    times.into_iter().zip(values.iter().map(|v| v.to_bits())).collect()
+fn columns(data: &[u8]) -> Result<Rows, ChunkError> {
+    let (mut times, mut floats, mut histograms, mut starts): (Vec<i64>, Vec<f64>, Vec<_>, Vec<i64>) =
+        Default::default();
+    let mut into =
+        Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms, starts: &mut starts };
+    decode(data, &mut into)?;
+    starts.resize(times.len(), 0);
+    Ok(times.into_iter().zip(starts).zip(floats).map(|((t, s), v)| (t, s, v.to_bits())).collect())
+}
+
+fn bits_of(data: &[u8]) -> Rows {
+    columns(data).expect("decodes")
 }
 
 proptest! {
     #[test]
     fn round_trip(list in prop::collection::vec((
         prop_oneof![Just(15_000i64), -9000..9000i64, -600_000..600_000i64, any::<i64>()],
+        prop_oneof![8 => Just(0i64), 1 => Just(3i64), 1 => -400..400i64, 1 => any::<i64>()],
         prop_oneof![Just(1f64.to_bits()), Just(STALE_NAN_BITS), any::<u64>()],
-    ), 0..100)) {
-        let mut t = 0i64;
-        let samples: Vec<_> = list.into_iter().map(|(step, v)| { t = t.wrapping_add(step); (t, v) }).collect();
+    ), 0..200)) {
+        let (mut t, mut start) = (0i64, 0i64);
+        let samples: Vec<_> = list.into_iter().map(|(step, move_start, v)| {
+            t = t.wrapping_add(step);
+            start = start.wrapping_add(move_start);
+            (t, start, v)
+        }).collect();
         prop_assert_eq!(bits_of(&encode(&samples)), samples);
     }
 
     #[test]
     fn hostile_bytes_end_in_peace(data in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = decode(&data, &mut Vec::new(), &mut Vec::new());
+        let _ = columns(&data);
     }
 }
 
@@ -46,9 +62,9 @@ fn bytes_are_those_of_prometheus() {
                 *v = STALE_NAN_BITS;
             }
         }
-        assert_eq!(bits_of(want), samples, "chunk {kind}");
-        if kind % 2 == 0 {
-            assert_eq!(&encode(&samples), want, "chunk {kind}");
-        }
+        let got = bits_of(want);
+        assert_eq!(got.iter().map(|(t, _, v)| (*t, *v)).collect::<Vec<_>>(), samples, "chunk {kind}");
+        assert_eq!(got.iter().any(|(_, start, _)| *start != 0), kind % 2 == 1, "chunk {kind}");
+        assert_eq!(&encode(&got), want, "chunk {kind}");
     }
 }

@@ -1,4 +1,4 @@
-//! Native histograms: the float form that queries and stores hand around.
+//! Native histograms: the form that queries and stores hand around, with a mark on those of integers.
 //!
 //! Layout follows upstream `model/histogram`: buckets are absolute float counts; spans tell where they lie.
 
@@ -38,6 +38,24 @@ pub struct FloatHistogram {
     pub negative_buckets: Vec<f64>,
     /// Upper bounds of custom buckets, without the last one, `+Inf`.
     pub custom_values: Vec<f64>,
+    /// Its counts came as integers: stores keep them and senders send them as such. Queries do not care. See
+    /// [`FloatHistogram::holds_integers`].
+    pub integer: bool,
+}
+
+/// From here on floats leave out integers.
+const INTEGERS_END: f64 = (1u64 << 53) as f64;
+
+impl FloatHistogram {
+    /// Whether it is one of integers, and can be stored as such: all counts are whole, not negative and below
+    /// 2^53. Larger ones cannot be told apart here and go on as floats.
+    pub fn holds_integers(&self) -> bool {
+        let whole = |v: &f64| *v >= 0.0 && *v < INTEGERS_END && v.fract() == 0.0;
+        self.integer
+            && whole(&self.count)
+            && whole(&self.zero_count)
+            && self.positive_buckets.iter().chain(&self.negative_buckets).all(whole)
+    }
 }
 
 mod arithmetic;

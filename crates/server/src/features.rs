@@ -16,6 +16,12 @@ pub struct Features {
     pub binop_fill_modifiers: bool,
     pub use_start_timestamps: bool,
     pub type_and_unit_labels: bool,
+    /// Floats go to XOR2 chunks where the file does not say.
+    pub xor2: bool,
+    /// Start timestamps of samples are stored.
+    pub st_storage: bool,
+    /// Histogram chunks keep start timestamps.
+    pub histogram_starts: bool,
 }
 
 /// A line for the log, once there is one.
@@ -66,7 +72,10 @@ const TABLE: &[(&str, Effect)] = &[
         ),
     ),
     ("fast-startup", NotBuilt),
-    ("histograms-st-encoding", NotBuilt),
+    (
+        "histograms-st-encoding",
+        On(|f| f.histogram_starts = true, "Experimental ST-capable histogram chunk encoding enabled."),
+    ),
     ("memory-snapshot-on-shutdown", NotBuilt),
     (
         "metadata-wal-records",
@@ -112,7 +121,15 @@ const TABLE: &[(&str, Effect)] = &[
     ),
     ("use-start-timestamps", NotBuilt),
     ("use-uncached-io", NotBuilt),
-    ("xor2-encoding", NotBuilt),
+    (
+        "xor2-encoding",
+        Phased(
+            |f| f.xor2 = true,
+            "This option for --enable-feature is being phased out. It currently changes the default for the \
+             storage.tsdb.chunk_encoding.floats config setting to xor2, but will become a no-op in a future major \
+             version. Stop using this option and set storage.tsdb.chunk_encoding.floats in the config instead.",
+        ),
+    ),
 ];
 
 /// Names that act, for the help text.

@@ -47,8 +47,11 @@ pub(crate) fn shown(settings: &Settings) -> Shown {
         "tsdb",
         &[
             ("exemplar_storage", features.exemplar_storage),
+            ("histograms_st_encoding", features.histogram_starts),
             ("isolation", true),
             ("metadata_wal_records", features.metadata_wal_records),
+            ("st_storage", features.st_storage),
+            ("xor2_encoding", true),
         ],
     );
     put(

@@ -28,6 +28,8 @@ pub struct StoreConfig {
     pub retention_bytes: u64,
     /// 0: no limit.
     pub retention_percent: f64,
+    /// Floats go to XOR2 chunks.
+    pub floats_xor2: bool,
 }
 
 /// An open store of either mode. Cloning shares it.
@@ -72,6 +74,7 @@ impl Store {
                 max_series: settings.max_series,
                 fsync: settings.wal_sync,
                 max_wal_bytes: settings.backlog_limit,
+                store_starts: settings.features.st_storage,
                 ..defaults
             };
             return Ok(Store::Agent(AgentStore::open(disk, dir, options, registry, &replay)?));
@@ -91,6 +94,8 @@ impl Store {
             samples_per_chunk: settings.samples_per_chunk,
             block_segment_bytes: settings.block_segment_bytes.unwrap_or(defaults.block_segment_bytes),
             delay_compact_file: settings.delay_compact_file.clone(),
+            store_starts: settings.features.st_storage,
+            histogram_starts: settings.features.histogram_starts,
             running: running(config),
             ..defaults
         };
@@ -164,6 +169,7 @@ fn running(config: StoreConfig) -> tsdb::Running {
         retention_time_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
         retention_percent: config.retention_percent,
+        floats_xor2: config.floats_xor2,
     }
 }
 

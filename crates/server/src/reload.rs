@@ -153,6 +153,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
             true => usize::try_from(exemplars).unwrap_or(0),
             false => 0,
         },
+        floats_xor2: floats_xor2(settings, &config)?,
         ..retention(settings, &config)
     };
     Ok(Plan {
@@ -191,7 +192,24 @@ fn retention(settings: &Settings, config: &Config) -> StoreConfig {
         retention_ms: ms,
         retention_bytes: bytes,
         retention_percent: written.percentage,
+        floats_xor2: false,
     }
+}
+
+/// Whether floats go to XOR2 chunks: the file decides, then the feature.
+fn floats_xor2(settings: &Settings, config: &Config) -> Result<bool, String> {
+    let xor2 = match config.storage.tsdb.chunk_encoding.floats.as_str() {
+        "" => settings.features.xor2,
+        written => written == "xor2",
+    };
+    if settings.features.st_storage && !settings.agent && !xor2 {
+        return Err(
+            "float chunk encoding \"xor\" is incompatible with start-timestamp storage; XOR chunks do not \
+                    store start timestamps, use \"xor2\""
+                .into(),
+        );
+    }
+    Ok(xor2)
 }
 
 /// `15d or 512MiB`, as upstream shows it.
@@ -213,10 +231,6 @@ pub fn retention_text(config: StoreConfig) -> String {
 fn tell_unbuilt(settings: &Settings, config: &Config) {
     let tsdb = &config.storage.tsdb;
     let told = [
-        (
-            tsdb.chunk_encoding.floats == "xor2",
-            "storage.tsdb.chunk_encoding.floats: xor2 is not written by this version; xor is",
-        ),
         (
             tsdb.stale_series_compaction_threshold != 0.0,
             "storage.tsdb.stale_series_compaction_threshold has no effect in this version",

@@ -35,6 +35,8 @@ pub struct BatchSeries<'a> {
 #[derive(Clone, Debug)]
 pub struct HistogramRow {
     pub t: i64,
+    /// Start timestamp in ms, 0 for none.
+    pub start: i64,
     pub histogram: Arc<FloatHistogram>,
 }
 
@@ -62,6 +64,9 @@ pub struct MetadataRow<'a> {
 pub struct Batch<'a> {
     pub series: Vec<BatchSeries<'a>>,
     pub samples: Vec<Sample>,
+    /// Start timestamps (ms) beside `samples`, 0 for none; may be shorter: what is missing at the end is 0. A store
+    /// keeps them only where its configuration asks for it.
+    pub starts: Vec<i64>,
     pub histograms: Vec<HistogramRow>,
     pub exemplars: Vec<ExemplarRow<'a>>,
     pub metadata: Vec<MetadataRow<'a>>,
@@ -74,6 +79,7 @@ impl Batch<'_> {
     pub fn clear(&mut self) {
         self.series.clear();
         self.samples.clear();
+        self.starts.clear();
         self.histograms.clear();
         self.exemplars.clear();
         self.metadata.clear();

@@ -34,6 +34,8 @@ pub struct FeedExemplar {
 pub struct FeedHistogram {
     pub series: SeriesRef,
     pub t: i64,
+    /// Start timestamp in ms, 0 for none.
+    pub start: i64,
     pub histogram: Arc<FloatHistogram>,
 }
 
@@ -43,6 +45,8 @@ pub struct FeedBatch {
     /// Series that the following samples may refer to; a series may come more than once.
     pub series: Vec<(SeriesRef, Labels)>,
     pub samples: Vec<FeedSample>,
+    /// Start timestamps (ms) beside `samples`, 0 for none; may be shorter: what is missing at the end is 0.
+    pub sample_starts: Vec<i64>,
     pub exemplars: Vec<FeedExemplar>,
     pub histograms: Vec<FeedHistogram>,
     pub metadata: Vec<(SeriesRef, Metadata)>,
@@ -54,6 +58,7 @@ impl FeedBatch {
     pub fn clear(&mut self) {
         self.series.clear();
         self.samples.clear();
+        self.sample_starts.clear();
         self.exemplars.clear();
         self.histograms.clear();
         self.metadata.clear();

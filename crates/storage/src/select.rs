@@ -44,6 +44,57 @@ impl SampleBuf {
         self.times.is_empty()
     }
 
+    /// Where decoded chunks are appended.
+    pub fn columns(&mut self) -> chunk::Columns<'_> {
+        chunk::Columns {
+            times: &mut self.times,
+            floats: &mut self.floats,
+            histograms: &mut self.histograms,
+            starts: &mut self.starts,
+        }
+    }
+
+    /// Start timestamp of a sample, 0 where unknown.
+    pub fn start_at(&self, index: usize) -> i64 {
+        self.starts.get(index).copied().unwrap_or(0)
+    }
+
+    /// Moves all samples of `more` behind these.
+    pub fn append(&mut self, more: SampleBuf) {
+        let from = self.len();
+        if !more.starts.is_empty() {
+            self.starts.resize(from, 0);
+            self.starts.extend(more.starts);
+        }
+        self.times.extend(more.times);
+        self.floats.extend(more.floats);
+        self.histograms.extend(more.histograms.into_iter().map(|(at, h)| (from as u32 + at, h)));
+    }
+
+    /// Keeps, of the samples from index `from` on, which are sorted by time, those within `range`.
+    pub fn keep_range(&mut self, from: usize, range: TimeRange) {
+        let fresh = &self.times[from..];
+        let first = from + fresh.partition_point(|t| *t < range.min);
+        let end = from + fresh.partition_point(|t| *t <= range.max);
+        self.times.truncate(end);
+        self.floats.truncate(end);
+        self.starts.truncate(end);
+        if first > from {
+            self.times.drain(from..first);
+            self.floats.drain(from..first);
+            if self.starts.len() > from {
+                self.starts.drain(from..first.min(self.starts.len()));
+            }
+        }
+        let old = self.histograms.partition_point(|(at, _)| (*at as usize) < from);
+        if old < self.histograms.len() {
+            let gone = (first - from) as u32;
+            let fresh = self.histograms.split_off(old);
+            let kept = fresh.into_iter().filter(|(at, _)| (first..end).contains(&(*at as usize)));
+            self.histograms.extend(kept.map(|(at, h)| (at - gone, h)));
+        }
+    }
+
     pub fn push_float(&mut self, t: i64, v: f64) {
         self.times.push(t);
         self.floats.push(v);
@@ -81,7 +132,7 @@ impl SampleBuf {
             }
         }
         if self.starts.len() > from {
-            let starts: Vec<i64> = order.iter().map(|i| self.starts.get(*i).copied().unwrap_or(0)).collect();
+            let starts: Vec<i64> = order.iter().map(|i| self.start_at(*i)).collect();
             self.starts.truncate(from);
             self.starts.extend(starts);
         }
@@ -118,7 +169,7 @@ pub struct SelectHints {
 pub struct EncodedChunk {
     /// Milliseconds, both ends included.
     pub range: TimeRange,
-    /// Upstream's encoding number: 1 XOR, 2 histogram, 3 float histogram, 4 XOR2.
+    /// Upstream's encoding number: see [`chunk::Encoding`].
     pub encoding: u8,
     pub data: Vec<u8>,
 }

@@ -62,7 +62,7 @@ fn main() {
             for (kind, key) in keys.iter().enumerate() {
                 let at = kind as u32;
                 let histogram = Arc::new(sample(kind, n));
-                batch.histograms.push(HistogramRow { t: start + n * 15_000, histogram });
+                batch.histograms.push(HistogramRow { t: start + n * 15_000, start: 0, histogram });
                 let id = SeriesId::Key(key);
                 batch.series.push(BatchSeries { id, samples: 0..0, histograms: at..at + 1, exemplars: 0..0 });
             }

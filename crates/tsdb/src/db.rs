@@ -80,6 +80,7 @@ impl Db {
         self.0.maintainer.apply_config(running);
         let head = &self.0.head;
         head.set_window(running.out_of_order_window_ms);
+        head.set_xor2(running.floats_xor2);
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
     }
 

@@ -261,7 +261,7 @@ impl Shared {
             }
             Metadata => record::metadata(raw, &mut batch.metadata),
             _ if before => Ok(()),
-            Samples | SamplesV2 => record::samples(raw, &mut batch.samples),
+            Samples | SamplesV2 => record::samples(raw, &mut batch.samples, &mut batch.sample_starts),
             Exemplars => record::exemplars(raw, &mut batch.exemplars),
             Histograms
             | FloatHistograms

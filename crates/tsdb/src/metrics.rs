@@ -19,8 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) out_of_bound_histograms: Counter,
     pub(crate) out_of_order_histograms: Counter,
     pub(crate) too_old_histograms: Counter,
-    /// Late ones.
-    pub(crate) histograms_refused: Counter,
+    pub(crate) late_histograms_appended: Counter,
     pub(crate) series_refused: Counter,
     pub(crate) late_delta: Histogram,
     pub(crate) map_corruptions: Counter,
@@ -33,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) unknown_metadata: Counter,
     pub(crate) unknown_tombstones: Counter,
     pub(crate) late_unknown_samples: Counter,
+    pub(crate) late_unknown_histograms: Counter,
     pub(crate) late_unknown_markers: Counter,
     pub(crate) truncations: Counter,
     pub(crate) truncations_failed: Counter,
@@ -58,7 +58,7 @@ impl Metrics {
         };
         let (floats_appended, histograms_appended) =
             by_type("prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.");
-        let (late_appended, _) = by_type(
+        let (late_appended, late_histograms_appended) = by_type(
             "prometheus_tsdb_head_out_of_order_samples_appended_total",
             "Total number of appended out of order samples.",
         );
@@ -119,10 +119,7 @@ impl Metrics {
             out_of_bound_histograms,
             out_of_order_histograms,
             too_old_histograms,
-            histograms_refused: r.counter(
-                "pyrrha_tsdb_histograms_refused_total",
-                "Native histogram samples within the out-of-order time window that were refused because this version does not store them out of order.",
-            ),
+            late_histograms_appended,
             series_refused: r.counter(
                 "pyrrha_tsdb_series_limit_refused_total",
                 "New series that were refused because the series ceiling was reached.",
@@ -151,6 +148,7 @@ impl Metrics {
             unknown_metadata: unknown.with(&["metadata"]),
             unknown_tombstones: unknown.with(&["tombstones"]),
             late_unknown_samples: late_unknown.with(&["samples"]),
+            late_unknown_histograms: late_unknown.with(&["histograms"]),
             late_unknown_markers: late_unknown.with(&["mmap_markers"]),
             truncations: r.counter(
                 "prometheus_tsdb_head_truncations_total",

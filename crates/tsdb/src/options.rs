@@ -33,6 +33,10 @@ pub struct Options {
     pub metadata_wal_records: bool,
     /// Families whose metadata is remembered, at most.
     pub max_metadata: usize,
+    /// Log and store start timestamps of samples (feature `st-storage`); needs `floats_xor2`.
+    pub store_starts: bool,
+    /// Histogram chunks keep start timestamps (feature `histograms-st-encoding`).
+    pub histogram_starts: bool,
     /// What may change later.
     pub running: Running,
 }
@@ -50,6 +54,8 @@ pub struct Running {
     pub retention_bytes: u64,
     /// The same as a share of the file system, in percent; 0 for no limit.
     pub retention_percent: f64,
+    /// New chunks of floats are XOR2 (`storage.tsdb.chunk_encoding.floats: xor2`).
+    pub floats_xor2: bool,
 }
 
 impl Default for Running {
@@ -60,6 +66,7 @@ impl Default for Running {
             retention_time_ms: 15 * 24 * 3_600_000,
             retention_bytes: 0,
             retention_percent: 0.0,
+            floats_xor2: false,
         }
     }
 }
@@ -82,6 +89,8 @@ impl Default for Options {
             legacy_names: false,
             metadata_wal_records: false,
             max_metadata: 100_000,
+            store_starts: false,
+            histogram_starts: false,
             running: Running::default(),
         }
     }

@@ -11,7 +11,7 @@ use storage::{
     WriteOutcome, WriterSource, key,
 };
 use testkit::FaultyDisk;
-use tsdb::{Db, Options, ReplayHandle, read_all};
+use tsdb::{Db, Options, ReplayHandle, Running, read_all};
 
 const SERIES: usize = 4;
 const START: i64 = 1_700_000_000_000;
@@ -24,8 +24,19 @@ enum Value {
 
 type Rows = BTreeMap<i64, Value>;
 
+/// A year: all late samples are taken.
+const WINDOW: i64 = 365 * 24 * 3_600_000;
+
+fn options(window: i64) -> Options {
+    let running = Running { out_of_order_window_ms: window, ..Running::default() };
+    Options { no_lockfile: true, wal_segment_bytes: 1 << 15, running, ..Options::default() }
+}
+
 fn open(disk: &FaultyDisk) -> Db {
-    let options = Options { no_lockfile: true, wal_segment_bytes: 1 << 15, ..Options::default() };
+    open_with(disk, options(0))
+}
+
+fn open_with(disk: &FaultyDisk, options: Options) -> Db {
     Db::open(disk.shared(), Path::new("/data"), options, &meter::Registry::new(), ReplayHandle::default())
         .unwrap()
 }
@@ -47,7 +58,7 @@ fn write(db: &Db, series: usize, t: i64, value: &Value) -> WriteOutcome {
             samples = 0..1;
         }
         Value::Histogram(h) => {
-            batch.histograms.push(HistogramRow { t, histogram: h.clone() });
+            batch.histograms.push(HistogramRow { t, start: 0, histogram: h.clone() });
             histograms = 0..1;
         }
     }
@@ -62,7 +73,7 @@ type Plain = (Vec<u64>, Vec<(bool, i64, u64)>, Vec<u64>);
 
 fn plain(h: &FloatHistogram) -> Plain {
     if model::is_stale_nan(h.sum) {
-        return (vec![h.sum.to_bits()], Vec::new(), Vec::new());
+        return (vec![h.sum.to_bits(), u64::from(h.integer)], Vec::new(), Vec::new());
     }
     let mut buckets = Vec::new();
     for (positive, spans, counts) in
@@ -83,7 +94,8 @@ fn plain(h: &FloatHistogram) -> Plain {
     }
     let numbers = [f64::from(h.schema), h.zero_threshold, h.zero_count, h.count, h.sum];
     let gauge = f64::from(u8::from(h.counter_reset_hint == CounterResetHint::Gauge));
-    let fields = numbers.into_iter().chain([gauge]).map(f64::to_bits).collect();
+    let integer = f64::from(u8::from(h.integer));
+    let fields = numbers.into_iter().chain([gauge, integer]).map(f64::to_bits).collect();
     (fields, buckets, h.custom_values.iter().map(|v| v.to_bits()).collect())
 }
 
@@ -124,12 +136,7 @@ fn check(db: &Db, want: &[Rows]) {
         let mut buf = SampleBuf::default();
         for chunk in series.chunks(TimeRange::ALL).unwrap() {
             let before = buf.times.len();
-            let mut columns = chunk::Columns {
-                times: &mut buf.times,
-                floats: &mut buf.floats,
-                histograms: &mut buf.histograms,
-            };
-            chunk::decode(chunk.encoding, &chunk.data, &mut columns).unwrap();
+            chunk::decode(chunk.encoding, &chunk.data, &mut buf.columns()).unwrap();
             assert_eq!((buf.times[before], *buf.times.last().unwrap()), (chunk.range.min, chunk.range.max));
         }
         compare(&buf, &want[at]);
@@ -147,6 +154,8 @@ enum Kind {
     Gauge(i8, Vec<u8>),
     Custom(Vec<u8>),
     Schema(i8),
+    /// From integers to floats, or back.
+    Switch,
     Stale,
     Float(f64),
 }
@@ -155,6 +164,8 @@ enum Kind {
 enum Op {
     /// Series, seconds to the one before, how often.
     Write(usize, i64, Kind, u8),
+    /// Series, seconds before the newest sample of all, how often, each some seconds later.
+    Late(usize, i64, Kind, u8),
     Restart,
     Maintain,
 }
@@ -167,24 +178,36 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (-6..6i8, counts()).prop_map(|(at, c)| Kind::Gauge(at, c)),
         3 => counts().prop_map(Kind::Custom),
         1 => (-2..3i8).prop_map(Kind::Schema),
+        2 => Just(Kind::Switch),
         2 => Just(Kind::Stale),
         4 => any::<f64>().prop_map(Kind::Float),
     ];
     let step = prop_oneof![6 => 1..60i64, 1 => 1000..5000i64];
-    let write = (0..SERIES, step, kind, 1..40u8).prop_map(|(s, t, k, n)| Op::Write(s, t, k, n));
-    prop::collection::vec(prop_oneof![20 => write, 2 => Just(Op::Restart), 1 => Just(Op::Maintain)], 1..80)
+    let write = (0..SERIES, step, kind.clone(), 1..40u8).prop_map(|(s, t, k, n)| Op::Write(s, t, k, n));
+    let back = prop_oneof![3 => 0..300i64, 2 => 300..20_000i64];
+    let late = (0..SERIES, back, kind, 1..40u8).prop_map(|(s, t, k, n)| Op::Late(s, t, k, n));
+    prop::collection::vec(
+        prop_oneof![20 => write, 10 => late, 2 => Just(Op::Restart), 1 => Just(Op::Maintain)],
+        1..80,
+    )
 }
 
 #[derive(Clone, Default)]
 struct Counter {
     schema: i32,
+    integer: bool,
     buckets: BTreeMap<i32, f64>,
     negative: f64,
 }
 
 impl Counter {
     fn histogram(&self, hint: CounterResetHint) -> FloatHistogram {
-        let mut h = FloatHistogram { counter_reset_hint: hint, schema: self.schema, ..Default::default() };
+        let mut h = FloatHistogram {
+            counter_reset_hint: hint,
+            schema: self.schema,
+            integer: self.integer,
+            ..Default::default()
+        };
         let mut next = 0;
         for (at, count) in &self.buckets {
             h.positive_spans.push(Span { offset: at - next, length: 1 });
@@ -214,22 +237,31 @@ fn next(counter: &mut Counter, kind: &Kind) -> Value {
     use CounterResetHint::*;
     Value::Histogram(Arc::new(match kind {
         Kind::Float(v) => return Value::Float(*v),
-        Kind::Stale => FloatHistogram { sum: model::stale_nan(), ..FloatHistogram::default() },
+        Kind::Stale => {
+            FloatHistogram { sum: model::stale_nan(), integer: counter.integer, ..FloatHistogram::default() }
+        }
+        Kind::Switch => {
+            counter.integer = !counter.integer;
+            counter.grow(1, &[1, 2]);
+            counter.histogram(Unknown)
+        }
         Kind::Grow(at, by) => {
             counter.grow(*at, by);
             counter.histogram(Unknown)
         }
         Kind::Reset => {
-            *counter = Counter { schema: counter.schema, ..Counter::default() };
+            *counter = Counter { schema: counter.schema, integer: counter.integer, ..Counter::default() };
             counter.grow(0, &[1]);
             counter.histogram(Unknown)
         }
         Kind::Schema(schema) => {
-            *counter = Counter { schema: i32::from(*schema), ..Counter::default() };
+            let (schema, integer) = (i32::from(*schema), counter.integer);
+            *counter = Counter { schema, integer, ..Counter::default() };
             counter.histogram(CounterReset)
         }
         Kind::Gauge(at, by) => {
-            let mut gauge = Counter { schema: counter.schema, ..Counter::default() };
+            let (schema, integer) = (counter.schema, counter.integer);
+            let mut gauge = Counter { schema, integer, ..Counter::default() };
             gauge.grow(*at, by);
             gauge.histogram(Gauge)
         }
@@ -239,6 +271,7 @@ fn next(counter: &mut Counter, kind: &Kind) -> Value {
             positive_spans: vec![Span { offset: 0, length: by.len() as u32 }],
             positive_buckets: by.iter().map(|n| f64::from(*n)).collect(),
             custom_values: (1..12).map(|n| f64::from(n) * 0.3).collect(),
+            integer: counter.integer,
             ..FloatHistogram::default()
         },
     }))
@@ -250,11 +283,13 @@ proptest! {
     #[test]
     fn histograms_behave_like_a_map(ops in ops()) {
         let disk = FaultyDisk::new(3);
+        let open = |disk: &FaultyDisk| open_with(disk, options(WINDOW));
         let mut db = open(&disk);
         let mut model = vec![Rows::new(); SERIES];
         let mut counters = vec![Counter::default(); SERIES];
+        let mut late_counters = vec![Counter { integer: true, ..Counter::default() }; SERIES];
         let mut now = START;
-        for op in ops {
+        for (number, op) in ops.into_iter().enumerate() {
             match op {
                 Op::Write(series, step, kind, times) => {
                     for _ in 0..times {
@@ -265,6 +300,19 @@ proptest! {
                         // Again: the same sample is taken silently.
                         prop_assert!(write(&db, series, now, &value).rejected.is_empty());
                         model[series].insert(now, value);
+                    }
+                }
+                Op::Late(series, back, kind, times) => {
+                    for n in 0..i64::from(times) {
+                        // Never the time of another one.
+                        let t = now - back * 1000 + n * 7000 + 1 + number as i64;
+                        let value = next(&mut late_counters[series], &kind);
+                        if t > now || model[series].contains_key(&t) {
+                            continue;
+                        }
+                        prop_assert!(write(&db, series, t, &value).rejected.is_empty());
+                        prop_assert!(write(&db, series, t, &value).rejected.is_empty());
+                        model[series].insert(t, value);
                     }
                 }
                 Op::Restart => {
@@ -296,6 +344,17 @@ fn refusals_and_stale_markers() {
     let text = "observation count is  -1: histogram's observation count is negative";
     let got = reason(write(&db, 0, START + 1, &Value::Histogram(Arc::new(bad))));
     assert_eq!(got, Some(RejectReason::InvalidHistogram(text.into())));
+    let mismatch = FloatHistogram {
+        count: 3.0,
+        zero_count: 1.0,
+        positive_spans: vec![Span { offset: 0, length: 1 }],
+        positive_buckets: vec![4.0],
+        integer: true,
+        ..FloatHistogram::default()
+    };
+    let text = "5 observations found in buckets, but the Count field is 3: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)";
+    let got = reason(write(&db, 0, START + 1, &Value::Histogram(Arc::new(mismatch))));
+    assert_eq!(got, Some(RejectReason::InvalidHistogram(text.into())));
     // A stale marker comes as a float and becomes a histogram.
     let stale = Value::Float(model::stale_nan());
     assert_eq!(write(&db, 0, START + 10, &stale).samples, 1);
@@ -325,24 +384,29 @@ fn acknowledged_histograms_survive_a_crash() {
     for crash in (3..260u64).step_by(4) {
         let disk = FaultyDisk::new(crash);
         disk.crash_at(crash);
-        let options = || Options { no_lockfile: true, wal_segment_bytes: 1 << 15, ..Options::default() };
         let (registry, handle) = (meter::Registry::new(), ReplayHandle::default());
         let mut sure = Rows::new();
-        if let Ok(db) = Db::open(disk.shared(), Path::new("/data"), options(), &registry, handle) {
-            let mut counter = Counter::default();
+        if let Ok(db) = Db::open(disk.shared(), Path::new("/data"), options(WINDOW), &registry, handle) {
+            let mut counter = Counter { integer: crash % 8 > 3, ..Counter::default() };
+            let mut late = Counter { integer: true, ..Counter::default() };
             let mut writer = db.writer();
             let key = key_of(0);
             for n in 0..600i64 {
+                let (counter, t) = match n % 3 {
+                    // Every third is late.
+                    2 => (&mut late, START + n * 15_000 - 200_000),
+                    _ => (&mut counter, START + n * 15_000),
+                };
                 let kind = match n % 50 {
+                    20 => Kind::Switch,
                     30 => Kind::Reset,
                     40 => Kind::Gauge(1, vec![1, 3]),
                     _ => Kind::Grow((n % 7) as i8, vec![1, 0, 3]),
                 };
-                let value = next(&mut counter, &kind);
+                let value = next(counter, &kind);
                 let Value::Histogram(h) = &value else { continue };
-                let t = START + n * 15_000;
                 let mut batch = Batch::default();
-                batch.histograms.push(HistogramRow { t, histogram: h.clone() });
+                batch.histograms.push(HistogramRow { t, start: 0, histogram: h.clone() });
                 let id = SeriesId::Key(&key);
                 batch.series.push(BatchSeries { id, samples: 0..0, histograms: 0..1, exemplars: 0..0 });
                 let mut outcome = WriteOutcome::default();
@@ -352,7 +416,7 @@ fn acknowledged_histograms_survive_a_crash() {
                 sure.insert(t, value);
             }
         }
-        let db = open(&disk.reboot(testkit::Loss::Kill));
+        let db = open_with(&disk.reboot(testkit::Loss::Kill), options(WINDOW));
         let querier = db.querier(TimeRange::ALL).unwrap();
         let mut set = querier.select(&[], &SelectHints::default()).unwrap();
         let mut buf = SampleBuf::default();

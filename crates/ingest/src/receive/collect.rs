@@ -171,6 +171,7 @@ impl<'a, 's> Collector<'a, 's> {
     fn drop_rows(&mut self, counts: Counts) {
         let keep = |len: usize, n: u32| len.saturating_sub(n as usize);
         self.batch.samples.truncate(keep(self.batch.samples.len(), counts.samples));
+        self.batch.starts.truncate(self.batch.samples.len());
         self.batch.histograms.truncate(keep(self.batch.histograms.len(), counts.histograms));
         let exemplars = keep(self.batch.exemplars.len(), counts.exemplars);
         self.batch.exemplars.truncate(exemplars);
@@ -211,16 +212,20 @@ impl<'a, 's> Collector<'a, 's> {
 
 impl<'a> Sink<'a> for Collector<'a, '_> {
     #[inline]
-    fn sample(&mut self, t: i64, v: f64, _start: i64) {
+    fn sample(&mut self, t: i64, v: f64, start: i64) {
         if self.room(1) {
+            if start != 0 {
+                self.batch.starts.resize(self.batch.samples.len(), 0);
+                self.batch.starts.push(start);
+            }
             self.batch.samples.push(Sample { t, v });
         }
         self.future.samples += u32::from(t > self.max_time);
     }
 
-    fn histogram(&mut self, t: i64, histogram: FloatHistogram, _start: i64) {
+    fn histogram(&mut self, t: i64, histogram: FloatHistogram, start: i64) {
         if self.room(HISTOGRAM_WEIGHT) {
-            self.batch.histograms.push(HistogramRow { t, histogram: Arc::new(histogram) });
+            self.batch.histograms.push(HistogramRow { t, start, histogram: Arc::new(histogram) });
         }
         self.future.histograms += u32::from(t > self.max_time);
     }
@@ -300,10 +305,22 @@ impl<'a> Sink<'a> for Collector<'a, '_> {
 }
 
 impl<'a> Collector<'a, '_> {
+    /// Start timestamps of the last `n` samples, without those that lie too far in the future.
+    fn keep_starts(&mut self, n: u32) {
+        let from = self.batch.samples.len().saturating_sub(n as usize);
+        self.batch.starts.resize(self.batch.samples.len(), 0);
+        let tail = self.batch.starts.split_off(from);
+        let kept = self.batch.samples[from..].iter().zip(tail).filter(|(s, _)| s.t <= self.max_time);
+        self.batch.starts.extend(kept.map(|(_, start)| start));
+    }
+
     /// Takes rows of the series that lie too far in the future out of the tables again.
     #[cold]
     fn drop_future(&mut self, counts: Counts, future: Counts, key: &Key<'a>) -> Counts {
         let max = self.max_time;
+        if !self.batch.starts.is_empty() {
+            self.keep_starts(counts.samples);
+        }
         keep_tail(&mut self.batch.samples, counts.samples, |s| s.t <= max);
         keep_tail(&mut self.batch.histograms, counts.histograms, |h| h.t <= max);
         if future.exemplars > 0 {

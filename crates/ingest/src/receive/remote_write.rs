@@ -374,6 +374,7 @@ fn recycle<'a>(mut batch: Batch<'_>) -> Batch<'a> {
     Batch {
         series: batch.series.into_iter().filter_map(|_| None).collect(),
         samples: batch.samples,
+        starts: batch.starts,
         histograms: batch.histograms,
         exemplars: batch.exemplars.into_iter().filter_map(|_| None).collect(),
         metadata: batch.metadata.into_iter().filter_map(|_| None).collect(),

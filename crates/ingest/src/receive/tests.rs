@@ -124,7 +124,7 @@ fn v2_message(series: &[(&str, &[(i64, f64)])]) -> Vec<u8> {
     for (name, rows) in series {
         let refs = [1, symbols.len() as u32];
         symbols.push((*name).to_owned());
-        let rows: Vec<v2::Row<'_>> = rows.iter().map(|&(t, v)| v2::Row::Sample { t, v }).collect();
+        let rows: Vec<v2::Row<'_>> = rows.iter().map(|&(t, v)| v2::Row::Sample { t, start: 0, v }).collect();
         encoder.push(&refs, v2::MetadataRefs { kind: model::MetricType::Gauge, help: 2, unit: 0 }, &rows);
     }
     let mut out = Vec::new();
@@ -310,8 +310,10 @@ fn exemplars_fail_a_request_only_as_upstream() {
         let mut message = Vec::new();
         if content_type == V2 {
             let mut encoder = v2::Encoder::new();
-            let rows =
-                [v2::Row::Sample { t: NOW, v: 1.0 }, v2::Row::Exemplar { t: NOW, v: 1.0, refs: &[1, 2] }];
+            let rows = [
+                v2::Row::Sample { t: NOW, start: 0, v: 1.0 },
+                v2::Row::Exemplar { t: NOW, v: 1.0, refs: &[1, 2] },
+            ];
             encoder.push(&[1, 2], v2::MetadataRefs::default(), &rows);
             encoder.finish(["", "__name__", "a"], &mut message);
         } else {
@@ -330,7 +332,8 @@ fn exemplars_fail_a_request_only_as_upstream() {
 fn exemplars_keep_their_labels() {
     let mut bench = bench();
     let mut encoder = v2::Encoder::new();
-    let rows = [v2::Row::Sample { t: NOW, v: 1.0 }, v2::Row::Exemplar { t: NOW, v: 0.5, refs: &[3, 2] }];
+    let rows =
+        [v2::Row::Sample { t: NOW, start: 0, v: 1.0 }, v2::Row::Exemplar { t: NOW, v: 0.5, refs: &[3, 2] }];
     encoder.push(&[1, 2], v2::MetadataRefs::default(), &rows);
     let mut message = Vec::new();
     encoder.finish(["", "__name__", "a", "trace_id"], &mut message);

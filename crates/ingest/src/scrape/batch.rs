@@ -127,6 +127,7 @@ pub(super) fn recycle_keeping_samples<'b>(mut batch: Batch<'_>) -> Batch<'b> {
             })
             .collect(),
         samples: batch.samples,
+        starts: batch.starts,
         histograms: batch.histograms,
         exemplars: batch.exemplars.into_iter().map(|e| ExemplarRow { labels: &[], t: e.t, v: e.v }).collect(),
         metadata: Vec::new(),

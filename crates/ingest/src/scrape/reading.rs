@@ -116,7 +116,7 @@ impl Reading<'_> {
                     self.over_buckets = true;
                     return Ok(());
                 }
-                tables.histograms.push(HistogramRow { t, histogram: Arc::new(h) });
+                tables.histograms.push(HistogramRow { t, start: 0, histogram: Arc::new(h) });
             }
         }
         if reference.0 == 0 && !found.again {

@@ -187,16 +187,18 @@ impl<'a> Sink<'a> for Transcode {
 /// What a row says.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Told<'a> {
-    Sample(f64),
-    Histogram(&'a FloatHistogram),
+    /// Value and start timestamp, 0 for none.
+    Sample(f64, i64),
+    /// With its start timestamp.
+    Histogram(&'a FloatHistogram, i64),
     Exemplar(f64, &'a Labels),
 }
 
 impl Told<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Told::Sample(_) => Kind::Sample,
-            Told::Histogram(_) => Kind::Histogram,
+            Told::Sample(..) => Kind::Sample,
+            Told::Histogram(..) => Kind::Histogram,
             Told::Exemplar(..) => Kind::Exemplar,
         }
     }
@@ -259,7 +261,7 @@ impl Open {
     }
 
     fn push_v1(&mut self, pairs: &Pairs, series: &Sent, t: i64, row: Told<'_>) -> usize {
-        if let Told::Sample(v) = row {
+        if let Told::Sample(v, _) = row {
             let key = series.pairs.iter().map(|&id| pairs.bytes(id));
             v1::push_sample_of(&mut self.body, series.key_len as usize, key, t, v);
             return self.body.len();
@@ -267,8 +269,8 @@ impl Open {
         self.key.clear();
         series.pairs.iter().for_each(|&id| self.key.extend_from_slice(pairs.bytes(id)));
         match row {
-            Told::Sample(_) => {}
-            Told::Histogram(h) => v1::push_histogram(&mut self.body, &self.key, t, h),
+            Told::Sample(..) => {}
+            Told::Histogram(h, _) => v1::push_histogram(&mut self.body, &self.key, t, h),
             Told::Exemplar(v, labels) => {
                 self.exemplar.clear();
                 storage::key::push_labels(&mut self.exemplar, labels);
@@ -295,8 +297,8 @@ impl Open {
         }
         let metadata = v2::metadata_refs(metadata, |text| self.symbols.add(text.as_bytes()));
         let first = match row {
-            Told::Sample(v) => v2::Row::Sample { t, v },
-            Told::Histogram(histogram) => v2::Row::Histogram { t, histogram },
+            Told::Sample(v, start) => v2::Row::Sample { t, start, v },
+            Told::Histogram(histogram, start) => v2::Row::Histogram { t, start, histogram },
             Told::Exemplar(v, labels) => {
                 let refs = exemplar_refs(&mut self.symbols, labels);
                 self.encoder.push(&self.refs, metadata, &[v2::Row::Exemplar { t, v, refs: &refs }]);
@@ -355,7 +357,7 @@ mod tests {
             table.learn(SeriesRef(i), &Labels::from_pairs([("__name__", name.as_str())]));
             let Found::Sent(sent) = table.find(SeriesRef(i)) else { panic!("dropped") };
             let exemplar = Labels::from_pairs([("trace_id", "1")]);
-            let row = if i == 9 { Told::Exemplar(0.5, &exemplar) } else { Told::Sample(i as f64) };
+            let row = if i == 9 { Told::Exemplar(0.5, &exemplar) } else { Told::Sample(i as f64, 0) };
             let with =
                 FeedExemplar { series: SeriesRef(i), t: 1000 + i as i64, v: 0.1, labels: exemplar.clone() };
             let with = [&with];
@@ -422,7 +424,7 @@ mod tests {
         let mut open = Open::new(MessageType::V2);
         for schema in [3, CUSTOM_BUCKETS_SCHEMA] {
             let h = FloatHistogram { schema, ..FloatHistogram::default() };
-            open.push(&table.pairs, sent, &Metadata::default(), 5, Told::Histogram(&h), &[]);
+            open.push(&table.pairs, sent, &Metadata::default(), 5, Told::Histogram(&h, 0), &[]);
         }
         let (batch, unsendable) = open.seal().to_v1().unwrap();
         assert_eq!((batch.rows(0..2).histograms, unsendable), (1, 1));

@@ -275,16 +275,17 @@ impl Reader {
         let mut with = |series: SeriesRef| {
             if by_series.is_empty() { Vec::new() } else { by_series.remove(&series.0).unwrap_or_default() }
         };
-        for sample in &batch.samples {
+        let starts = batch.sample_starts.iter().copied().chain(std::iter::repeat(0));
+        for (sample, start) in batch.samples.iter().zip(starts) {
             let with = with(sample.series);
-            if !self.push(sample.series, sample.t, Told::Sample(sample.v), &with) {
+            if !self.push(sample.series, sample.t, Told::Sample(sample.v, start), &with) {
                 return false;
             }
         }
         if self.shared.fixed.send_histograms {
             for row in &batch.histograms {
                 let with = with(row.series);
-                if !self.push(row.series, row.t, Told::Histogram(&row.histogram), &with) {
+                if !self.push(row.series, row.t, Told::Histogram(&row.histogram, row.start), &with) {
                     return false;
                 }
             }
@@ -325,7 +326,7 @@ impl Reader {
         let groups = self.groups.len();
         let at = usize::from(sent.lane) % groups.max(1);
         let Some(group) = self.groups.get_mut(at) else { return true };
-        if let Told::Histogram(h) = row
+        if let Told::Histogram(h, _) = row
             && h.schema == CUSTOM_BUCKETS_SCHEMA
             && group.open.message() == MessageType::V1
         {
@@ -337,8 +338,8 @@ impl Reader {
             group.since = Instant::now();
         }
         match row {
-            Told::Sample(_) => self.pending.samples += 1,
-            Told::Histogram(_) => self.pending.histograms += 1,
+            Told::Sample(..) => self.pending.samples += 1,
+            Told::Histogram(..) => self.pending.histograms += 1,
             Told::Exemplar(..) => self.pending.exemplars += 1,
         }
         self.pending.exemplars += with.len() as u64;
@@ -361,8 +362,8 @@ impl Reader {
     fn dropped(&self, row: &Told<'_>) -> &metrics::Dropped {
         let metrics = &self.shared.metrics;
         match row {
-            Told::Sample(_) => &metrics.samples_dropped,
-            Told::Histogram(_) => &metrics.histograms_dropped,
+            Told::Sample(..) => &metrics.samples_dropped,
+            Told::Histogram(..) => &metrics.histograms_dropped,
             Told::Exemplar(..) => &metrics.exemplars_dropped,
         }
     }

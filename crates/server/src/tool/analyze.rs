@@ -5,12 +5,12 @@ use super::text::go_duration;
 use super::{failed, one};
 use block::Block;
 use block::postings::intersect;
-use chunk::Columns;
 use clap::ArgMatches;
 use disk::OsDisk;
 use model::{METRIC_NAME, Matcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use storage::SampleBuf;
 use ulid::Ulid;
 
 /// The command.
@@ -159,7 +159,7 @@ fn compaction(parts: &Parts, ids: &[u32]) -> Result<(), String> {
         let (labels, metas) = parts.index.series(*id).map_err(|e| e.to_string())?;
         for meta in metas {
             let (encoding, data) = parts.chunks.chunk(meta.reference).map_err(|e| e.to_string())?;
-            let samples = usize::from(chunk::sample_count(data).map_err(|e| e.to_string())?);
+            let samples = usize::from(chunk::sample_count(encoding, data).map_err(|e| e.to_string())?);
             total += 1;
             if matches!(
                 chunk::Encoding::from_number(encoding),
@@ -169,13 +169,16 @@ fn compaction(parts: &Parts, ids: &[u32]) -> Result<(), String> {
                 float_bytes.push(data.len());
                 continue;
             }
-            let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-            let mut columns = Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
-            chunk::decode(encoding, data, &mut columns).map_err(|e| format!("chunk of {labels}: {e}"))?;
+            let mut rows = SampleBuf::default();
+            chunk::decode(encoding, data, &mut rows.columns())
+                .map_err(|e| format!("chunk of {labels}: {e}"))?;
             histogram_samples.push(samples);
             histogram_bytes.push(data.len());
             buckets.push(
-                histograms.iter().map(|(_, h)| h.positive_buckets.len() + h.negative_buckets.len()).sum(),
+                rows.histograms
+                    .iter()
+                    .map(|(_, h)| h.positive_buckets.len() + h.negative_buckets.len())
+                    .sum(),
             );
         }
     }

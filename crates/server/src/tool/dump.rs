@@ -98,6 +98,7 @@ fn prom(series: &dyn Series, samples: &SampleBuf, out: &mut impl Write) -> std::
     let mut histograms = samples.histograms.iter().peekable();
     for (i, t) in samples.times.iter().enumerate() {
         match histograms.next_if(|(at, _)| *at as usize == i) {
+            Some((_, h)) if h.integer => writeln!(out, "{labels} {h:#} {t}")?,
             Some((_, h)) => writeln!(out, "{labels} {h} {t}")?,
             None => writeln!(out, "{labels} {} {t}", go_string(samples.floats[i]))?,
         }

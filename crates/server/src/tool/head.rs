@@ -67,10 +67,13 @@ impl LogSeries {
             }),
             Some(Samples | SamplesV2) => {
                 let mut rows = Vec::new();
-                let done = record::samples(raw, &mut rows);
-                for row in rows.iter().filter(|row| row.t >= from) {
+                let mut starts = Vec::new();
+                let done = record::samples(raw, &mut rows, &mut starts);
+                let starts = starts.into_iter().chain(std::iter::repeat(0));
+                for (row, start) in rows.iter().zip(starts).filter(|(row, _)| row.t >= from) {
                     if let Some(at) = self.known.get(&row.series.0) {
                         self.series[*at].1.push_float(row.t, row.v);
+                        self.series[*at].1.set_last_start(start);
                     }
                 }
                 done
@@ -98,6 +101,7 @@ impl LogSeries {
                 for row in rows.into_iter().filter(|row| row.t >= from) {
                     if let Some(at) = self.known.get(&row.series.0) {
                         self.series[*at].1.push_histogram(row.t, row.histogram);
+                        self.series[*at].1.set_last_start(row.start);
                     }
                 }
                 done.map(drop)

@@ -3,12 +3,12 @@
 use super::blocks::{self, Parts};
 use super::{FAILED, failed, one};
 use block::tombstone::Tombstones;
-use chunk::Columns;
 use clap::ArgMatches;
 use disk::OsDisk;
 use model::{Labels, TimeRange};
 use std::path::Path;
 use std::time::Instant;
+use storage::SampleBuf;
 
 /// Faults of one block that are told; more are counted.
 const TOLD: usize = 20;
@@ -184,13 +184,13 @@ fn series(
                 continue;
             }
         };
-        let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut columns = Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
-        if let Err(e) = chunk::decode(encoding, data, &mut columns) {
+        let mut rows = SampleBuf::default();
+        if let Err(e) = chunk::decode(encoding, data, &mut rows.columns()) {
             report.fault(format_args!("{at}: {e}"));
             continue;
         }
         seen.bytes += data.len() as u64;
+        let times = &rows.times;
         seen.samples += times.len() as u64;
         if !times.is_sorted_by(|a, b| a < b) {
             report.fault(format_args!("{at}: samples are out of order"));

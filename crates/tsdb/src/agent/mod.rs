@@ -59,6 +59,8 @@ pub struct AgentOptions {
     pub max_metadata: usize,
     /// Label names must be legacy names.
     pub legacy_names: bool,
+    /// Log start timestamps of samples (feature `st-storage`).
+    pub store_starts: bool,
     pub no_lockfile: bool,
     /// No threads of its own; for simulation.
     pub sync_inline: bool,
@@ -79,6 +81,7 @@ impl Default for AgentOptions {
             max_series: 0,
             max_metadata: 100_000,
             legacy_names: false,
+            store_starts: false,
             no_lockfile: false,
             sync_inline: false,
         }

@@ -104,7 +104,7 @@ impl Replay {
             Some(Series) => self.series(raw),
             Some(Samples | SamplesV2) => {
                 let mut samples = std::mem::take(&mut self.samples);
-                let done = record::samples(raw, &mut samples);
+                let done = record::samples(raw, &mut samples, &mut Vec::new());
                 for sample in samples.drain(..) {
                     self.newest(sample.series.0, sample.t, sample.v.to_bits());
                 }

@@ -160,8 +160,12 @@ fn other_kinds_of_rows() {
             exemplars: 0..2,
         }],
         histograms: vec![
-            HistogramRow { t, histogram: Arc::new(FloatHistogram { count: 2.0, ..Default::default() }) },
-            HistogramRow { t: t + 1, histogram: Arc::new(custom.clone()) },
+            HistogramRow {
+                t,
+                start: 0,
+                histogram: Arc::new(FloatHistogram { count: 2.0, ..Default::default() }),
+            },
+            HistogramRow { t: t + 1, start: 0, histogram: Arc::new(custom.clone()) },
         ],
         exemplars: vec![
             ExemplarRow { labels: &exemplar_labels, t: 5, v: 1.0 },

@@ -6,9 +6,8 @@
 use super::Inner;
 use super::series::{Entry, Identity, Page, place};
 use crate::head::canon;
-use crate::wal::RecordBuf;
+use crate::wal::{HistogramEntry, RecordBuf};
 use model::exemplar::MAX_LABEL_CHARS;
-use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::key;
@@ -271,22 +270,28 @@ impl AgentWriter {
 
     /// Encodes what was accepted behind the series records.
     fn encode(&mut self, batch: &Batch<'_>) {
-        let mut out = self.record.samples();
-        out.reserve(self.floats.len());
-        for (id, at) in &self.floats {
-            let sample = &batch.samples[*at as usize];
-            out.push(SeriesRef(*id), sample.t, sample.v);
-        }
-        drop(out);
-        for custom in [false, true] {
-            let mut out = self.record.float_histograms(custom);
-            for (id, at) in &self.histograms {
-                let row = &batch.histograms[*at as usize];
-                if (row.histogram.schema == CUSTOM_BUCKETS_SCHEMA) == custom {
-                    out.push(SeriesRef(*id), row.t, &row.histogram);
-                }
+        let with_starts = self.store.options.store_starts;
+        if with_starts && !batch.starts.is_empty() {
+            let mut out = self.record.samples_with_starts();
+            for (id, at) in &self.floats {
+                let sample = &batch.samples[*at as usize];
+                let start = batch.starts.get(*at as usize).copied().unwrap_or(0);
+                out.push(SeriesRef(*id), sample.t, start, sample.v);
+            }
+        } else {
+            let mut out = self.record.samples();
+            out.reserve(self.floats.len());
+            for (id, at) in &self.floats {
+                let sample = &batch.samples[*at as usize];
+                out.push(SeriesRef(*id), sample.t, sample.v);
             }
         }
+        let rows = self.histograms.iter().map(|(id, at)| {
+            let row = &batch.histograms[*at as usize];
+            HistogramEntry { series: SeriesRef(*id), t: row.t, start: row.start, histogram: &row.histogram }
+        });
+        let with_starts = with_starts && rows.clone().any(|row| row.start != 0);
+        self.record.histograms(with_starts, rows);
         let mut out = self.record.exemplars();
         for (id, at) in &self.exemplars {
             let row = &batch.exemplars[*at as usize];

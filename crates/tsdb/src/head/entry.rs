@@ -24,6 +24,11 @@ pub(crate) const HISTOGRAM: u8 = 32;
 /// Chunks are closed before they could grow beyond this (upstream's 1,024 bytes with room for a sample).
 const MAX_BYTES_BEFORE_APPEND: usize = 1024 - 19;
 
+/// That histogram is one of integers.
+pub(crate) const INTEGER: u8 = 64;
+/// The open chunk may stand beside the entries, see `aside`.
+pub(crate) const ASIDE: u8 = 128;
+
 /// How chunks are cut.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CutRule {
@@ -124,10 +129,12 @@ impl Entry {
         self.flags |= HAS_LAST | LAST_ON_DISK;
     }
 
-    /// Notes the newest sample, which is a histogram.
-    pub(crate) fn set_last_histogram(&mut self, t: i64, fingerprint: u64) {
-        (self.last_t, self.last_v) = (t, fingerprint);
-        self.flags = (self.flags | HAS_LAST | HISTOGRAM) & !LAST_ON_DISK;
+    /// Notes the newest sample, which went to a chunk beside the entries: its time, its value or fingerprint, and the
+    /// flags of its kind.
+    pub(crate) fn set_last_aside(&mut self, t: i64, v: u64, kind: u8) {
+        (self.last_t, self.last_v) = (t, v);
+        let old = self.flags & !(LAST_ON_DISK | HISTOGRAM | INTEGER | ASIDE);
+        self.flags = old | HAS_LAST | kind;
     }
 
     /// Appends a sample newer than the last one. Gives the chunk that had to be closed before it, and whether

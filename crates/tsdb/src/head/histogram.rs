@@ -1,135 +1,10 @@
-//! The histogram chunk that a series is writing, and what a histogram must be like to be stored.
-//!
-//! Few series have one, so it stands beside the entries. The entry of such a series has the flag `HISTOGRAM`, the
-//! time of the newest sample, and in the place of its value a fingerprint.
+//! What a histogram must be like to be stored.
 
-use super::entry::{CutRule, Entry, HISTOGRAM, range_end};
-use super::mapper::Mapper;
-use super::page::{Cells, Mapped};
-use chunk::{Appended, Encoding, FloatHistogramChunk};
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
 use model::{FloatHistogram, is_stale_nan};
 
-/// Chunks of this size are full (upstream `chunkenc.TargetBytesPerHistogramChunk`)…
-const TARGET_BYTES: usize = 1024;
-/// …when they have so many samples (upstream `chunkenc.MinSamplesPerHistogramChunk`)…
-const MIN_SAMPLES: u16 = 10;
-/// …and of this size always: a chunk must be readable in one piece.
-const MAX_BYTES: usize = 1 << 20;
 /// Buckets of one histogram; more are refused.
 const MAX_BUCKETS: usize = 1 << 16;
-
-/// See the module text.
-pub(crate) struct OpenHistogram {
-    chunk: FloatHistogramChunk,
-    min: i64,
-    /// Milliseconds: the chunk ends before this time…
-    next_at: i64,
-    /// …which has been brought forward so that the samples to come are spread evenly.
-    planned: bool,
-}
-
-impl OpenHistogram {
-    pub(crate) fn min(&self) -> i64 {
-        self.min
-    }
-
-    /// Memory, about.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.chunk.memory()
-    }
-
-    pub(crate) fn data(&self) -> &[u8] {
-        self.chunk.data()
-    }
-
-    /// Whether a sample at `t` needs a new chunk, whatever it is; `last_t` is the time of the newest one here.
-    fn is_full(&mut self, t: i64, last_t: i64, rule: CutRule) -> bool {
-        let (len, bytes) = (self.chunk.len(), self.chunk.data().len());
-        let end = range_end(self.min, rule.chunk_range);
-        if !self.planned && bytes >= TARGET_BYTES / 4 {
-            self.planned = true;
-            let n = (self.next_at.saturating_sub(self.min)) as f64
-                / ((last_t.saturating_sub(self.min).saturating_add(1)) as f64 * TARGET_BYTES as f64
-                    / bytes as f64);
-            if n > 1.0 {
-                self.next_at =
-                    (self.min as f64 + self.next_at.saturating_sub(self.min) as f64 / n.floor()) as i64;
-            }
-        }
-        let due = t >= self.next_at || bytes >= TARGET_BYTES * 2;
-        (due && len >= MIN_SAMPLES) || t >= end || len >= rule.samples_per_chunk || bytes >= MAX_BYTES
-    }
-}
-
-/// What appending did to the chunks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moved {
-    pub(crate) opened: u64,
-    pub(crate) mapped: u64,
-}
-
-/// Appends a histogram newer than the last sample of the series.
-pub(crate) fn append(
-    mapper: &Mapper,
-    rule: CutRule,
-    cells: &mut Cells,
-    slot: usize,
-    series: u32,
-    t: i64,
-    h: &FloatHistogram,
-) -> Moved {
-    let mut moved = Moved::default();
-    let entry = cells.entry(slot);
-    let last_t = entry.last_t;
-    if let Some(floats) = entry.open_chunk() {
-        entry.drop_open();
-        let at = mapper.write(series, floats.min, floats.max, false, &floats.bytes);
-        cells.add_mapped(slot, Mapped { at, min: floats.min, max: floats.max });
-        moved.mapped += 1;
-    }
-    let mut hint = CounterResetHint::Unknown;
-    let appended = match cells.histogram_mut(slot) {
-        None => false,
-        Some(open) => {
-            if open.is_full(t, last_t, rule) {
-                hint = open.chunk.reset_before(h);
-                false
-            } else {
-                let appended = open.chunk.append(t, h);
-                if appended == (Appended::NewChunk { reset: true }) {
-                    hint = CounterResetHint::CounterReset;
-                }
-                appended == Appended::Done
-            }
-        }
-    };
-    if !appended {
-        moved.mapped += u64::from(close(mapper, cells, slot, series));
-        let open = OpenHistogram {
-            chunk: FloatHistogramChunk::begin(t, h, hint),
-            min: t,
-            next_at: range_end(t, rule.chunk_range),
-            planned: false,
-        };
-        cells.set_histogram(slot, open);
-        moved.opened += 1;
-    }
-    cells.entry(slot).set_last_histogram(t, fingerprint(h));
-    moved
-}
-
-/// Puts the open histogram chunk on disk, for instance because floats follow. `false` when there was none.
-pub(crate) fn close(mapper: &Mapper, cells: &mut Cells, slot: usize, series: u32) -> bool {
-    let open = cells.take_histogram(slot);
-    let entry: &mut Entry = cells.entry(slot);
-    entry.flags &= !HISTOGRAM;
-    let max = entry.last_t;
-    let Some(open) = open else { return false };
-    let at = mapper.write_as(Encoding::FloatHistogram, series, open.min, max, false, open.data());
-    cells.add_mapped(slot, Mapped { at, min: open.min, max });
-    true
-}
 
 /// Stands for the value of a histogram where a float has its bits: a NaN that no sender makes. Hints do not count.
 pub(crate) fn fingerprint(h: &FloatHistogram) -> u64 {
@@ -138,6 +13,7 @@ pub(crate) fn fingerprint(h: &FloatHistogram) -> u64 {
         state = (state ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         state ^= state >> 29;
     };
+    mix(u64::from(h.integer));
     if is_stale_nan(h.sum) {
         mix(h.sum.to_bits());
     } else {
@@ -170,7 +46,8 @@ pub(crate) fn is_sound(h: &FloatHistogram) -> bool {
         && (h.schema == CUSTOM_BUCKETS_SCHEMA || h.custom_values.is_empty())
 }
 
-/// Upstream's `FloatHistogram.Validate`, with its texts, and a ceiling of buckets.
+/// Upstream's `FloatHistogram.Validate`, or `Histogram.Validate` for integers, with their texts, and a ceiling of
+/// buckets.
 pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
     const NEGATIVE_BUCKET: &str = "histogram has a bucket whose observation count is negative";
     let size = h.positive_buckets.len().saturating_add(h.negative_buckets.len());
@@ -209,7 +86,28 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
     if h.count < 0.0 {
         return Err(format!("observation count is  {}: histogram's observation count is negative", h.count));
     }
-    return buckets(&h.positive_buckets).map_err(|e| format!("positive side: {e}"));
+    buckets(&h.positive_buckets).map_err(|e| format!("positive side: {e}"))?;
+    return if h.holds_integers() { whole_count(h) } else { Ok(()) };
+
+    /// All sums are exact, up to 2^16 buckets of less than 2^53 each.
+    fn whole_count(h: &FloatHistogram) -> Result<(), String> {
+        let sides = h.positive_buckets.iter().chain(&h.negative_buckets);
+        let found = sides.map(|v| *v as u128).sum::<u128>() + h.zero_count as u128;
+        let count = h.count as u128;
+        let (bad, what) = match h.sum.is_nan() {
+            true => (found > count, "should be at least the number of observations found in the buckets"),
+            false => (
+                found != count,
+                "should equal the number of observations found in the buckets (in absence of NaN)",
+            ),
+        };
+        if !bad {
+            return Ok(());
+        }
+        Err(format!(
+            "{found} observations found in buckets, but the Count field is {count}: histogram's observation count {what}"
+        ))
+    }
 
     fn buckets(list: &[f64]) -> Result<(), String> {
         match list.iter().enumerate().find(|(_, v)| **v < 0.0) {

@@ -45,7 +45,8 @@ fn texts_are_upstreams() {
 #[test]
 fn fingerprints_tell_values_apart_but_not_hints() {
     let one = h(0, 0, &[1.0, 2.0]);
-    let gauge = FloatHistogram { counter_reset_hint: CounterResetHint::Gauge, ..one.clone() };
+    let gauge =
+        FloatHistogram { counter_reset_hint: model::histogram::CounterResetHint::Gauge, ..one.clone() };
     assert_eq!(fingerprint(&one), fingerprint(&gauge));
     assert_ne!(fingerprint(&one), fingerprint(&h(0, 0, &[2.0, 1.0])));
     assert_ne!(fingerprint(&one), fingerprint(&h(1, 0, &[1.0, 2.0])));

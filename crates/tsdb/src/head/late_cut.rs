@@ -1,10 +1,9 @@
 //! Handing late samples over to blocks: what is late now is put on disk and listed; once blocks hold it, it leaves
 //! the head and its log.
 
+use super::ooo::write_late;
 use super::page::{Mapped, Walk};
-use super::read::push_all;
 use super::tombstone::covers;
-use super::write::write_late;
 use super::{Head, page};
 use crate::wal::WalError;
 use model::{Labels, TimeRange};
@@ -58,9 +57,7 @@ impl Head {
                     let series = super::table::first_of(number) + slot as u32;
                     let late = cells.late_mut(slot);
                     if !late.open.is_empty() {
-                        let mapped = write_late(self, series, &late.open);
-                        late.open.clear();
-                        late.mapped.push(mapped);
+                        write_late(self, series, late);
                     }
                     listed.push((series, late.mapped.clone()));
                 }
@@ -140,12 +137,7 @@ impl Series for LateSeries {
         let mut rows = SampleBuf::default();
         for chunk in self.mapped.iter().filter(|c| TimeRange::new(c.min, c.max).overlaps(range)) {
             let (encoding, data) = self.head.mapper.read(chunk.at)?;
-            let mut columns = chunk::Columns {
-                times: &mut rows.times,
-                floats: &mut rows.floats,
-                histograms: &mut rows.histograms,
-            };
-            chunk::decode(encoding, &data, &mut columns)
+            chunk::decode(encoding, &data, &mut rows.columns())
                 .map_err(|e| StorageError::Corrupt(format!("late chunk of series {}: {e}", self.labels)))?;
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -155,7 +147,7 @@ impl Series for LateSeries {
         order.retain(|i| range.contains(rows.times[*i]) && !covers(&deleted, rows.times[*i]));
         storage::merge::forget_hints(&mut rows, &order);
         rows.pick_from(0, &order);
-        push_all(rows, out);
+        out.append(rows);
         Ok(())
     }
 

@@ -11,7 +11,8 @@
 //! | `canon` | checking of label sets |
 //! | `write` | a batch: resolve (`resolve`, `create`), check (`verdict`), log, apply (`apply`, `histograms`, `extras`) |
 //! | `ooo` | late samples of a series |
-//! | `histogram` | the open chunk of a histogram series |
+//! | `aside` | open chunks of histograms, and of floats as XOR2 |
+//! | `histogram` | what a histogram must be like |
 //! | `mapper` | full chunks on disk |
 //! | `read` | selecting and reading |
 //! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), the rest (`extras`) |
@@ -22,6 +23,7 @@
 //! resolved cannot be collected before its samples are applied; one that meets pending samples of another
 //! batch takes the gate for itself.
 
+mod aside;
 pub(crate) mod canon;
 mod entry;
 mod histogram;
@@ -86,6 +88,8 @@ pub(crate) struct Head {
     late_order: Mutex<()>,
     readers: read::Readers,
     window_ms: AtomicI64,
+    /// Floats go to XOR2 chunks.
+    xor2: AtomicBool,
     /// Times of in-order samples; `i64::MAX` and `i64::MIN` while there are none.
     min_time: AtomicI64,
     max_time: AtomicI64,
@@ -168,6 +172,21 @@ impl Head {
         }
     }
 
+    /// What is written besides floats as XOR.
+    fn kinds(&self) -> aside::Kinds {
+        aside::Kinds { xor2: self.xor2.load(Relaxed), histogram_starts: self.options.histogram_starts }
+    }
+
+    /// Start timestamps of a batch's samples, as far as they are stored.
+    fn starts_of<'b>(&self, batch: &'b storage::Batch<'_>) -> &'b [i64] {
+        if self.options.store_starts { &batch.starts } else { &[] }
+    }
+
+    fn place<'a>(&'a self, cells: &'a mut page::Cells, slot: usize, series: u32) -> aside::Place<'a> {
+        let (mapper, rule, kinds) = (&self.mapper, self.rule, self.kinds());
+        aside::Place { mapper, rule, kinds, cells, slot, series }
+    }
+
     fn saw(&self, min: i64, max: i64) {
         if min <= max {
             self.min_time.fetch_min(min, Relaxed);
@@ -202,6 +221,10 @@ impl Head {
 
     pub(crate) fn set_window(&self, window_ms: i64) {
         self.window_ms.store(window_ms.max(0), Relaxed);
+    }
+
+    pub(crate) fn set_xor2(&self, xor2: bool) {
+        self.xor2.store(xor2, Relaxed);
     }
 
     pub(crate) fn chunk_disk_bytes(&self) -> u64 {

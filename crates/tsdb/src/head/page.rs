@@ -1,7 +1,7 @@
 //! 4,096 series with consecutive references under one lock, held for a run of samples.
 
+use super::aside::OpenAside;
 use super::entry::{Entry, HAS_LAST, LIVE};
-use super::histogram::OpenHistogram;
 use super::ooo::Late;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -55,8 +55,8 @@ pub(crate) struct Cells {
     links: Vec<Link>,
     /// Out-of-order data, which few series have.
     late: HashMap<u16, Box<Late>>,
-    /// Open chunks of native histograms; a series has one of these or one in its entry.
-    histograms: HashMap<u16, Box<OpenHistogram>>,
+    /// Open chunks that are not XOR; a series has one of these or one in its entry.
+    aside: HashMap<u16, Box<OpenAside>>,
 }
 
 impl Page {
@@ -72,7 +72,7 @@ impl Page {
             newest: Vec::new(),
             links: Vec::new(),
             late: HashMap::new(),
-            histograms: HashMap::new(),
+            aside: HashMap::new(),
         }))
     }
 
@@ -189,20 +189,20 @@ impl Cells {
         self.late.remove(&(slot as u16));
     }
 
-    pub(crate) fn histogram(&self, slot: usize) -> Option<&OpenHistogram> {
-        self.histograms.get(&(slot as u16)).map(|open| &**open)
+    pub(crate) fn aside(&self, slot: usize) -> Option<&OpenAside> {
+        self.aside.get(&(slot as u16)).map(|open| &**open)
     }
 
-    pub(crate) fn histogram_mut(&mut self, slot: usize) -> Option<&mut OpenHistogram> {
-        self.histograms.get_mut(&(slot as u16)).map(|open| &mut **open)
+    pub(crate) fn aside_mut(&mut self, slot: usize) -> Option<&mut OpenAside> {
+        self.aside.get_mut(&(slot as u16)).map(|open| &mut **open)
     }
 
-    pub(crate) fn set_histogram(&mut self, slot: usize, open: OpenHistogram) {
-        self.histograms.insert(slot as u16, Box::new(open));
+    pub(crate) fn set_aside(&mut self, slot: usize, open: OpenAside) {
+        self.aside.insert(slot as u16, Box::new(open));
     }
 
-    pub(crate) fn take_histogram(&mut self, slot: usize) -> Option<Box<OpenHistogram>> {
-        self.histograms.remove(&(slot as u16))
+    pub(crate) fn take_aside(&mut self, slot: usize) -> Option<Box<OpenAside>> {
+        self.aside.remove(&(slot as u16))
     }
 
     /// Earliest time in the open chunk.
@@ -211,13 +211,13 @@ impl Cells {
         if entry.has_open() {
             return Some(entry.open_min());
         }
-        if self.histograms.is_empty() { None } else { self.histogram(slot).map(OpenHistogram::min) }
+        if self.aside.is_empty() { None } else { self.aside(slot).map(OpenAside::min) }
     }
 
     /// Drops the open chunk; the last sample stays known.
     pub(crate) fn drop_open(&mut self, slot: usize) {
         self.entry(slot).drop_open();
-        self.take_histogram(slot);
+        self.take_aside(slot);
     }
 
     /// Whether any sample of the series can be found here.
@@ -258,7 +258,7 @@ impl Cells {
         self.next[at] = NONE;
         self.clear_mapped(slot);
         self.drop_late(slot);
-        self.take_histogram(slot);
+        self.take_aside(slot);
     }
 
     /// Gives back the memory of series that are gone, when most are. No series may come to this page later.
@@ -321,8 +321,8 @@ impl Cells {
 
     /// Bytes of entries and side tables, of pair ids, and of open chunks.
     pub(crate) fn bytes(&self) -> (usize, usize, usize) {
-        let histograms: usize = self.histograms.values().map(|open| open.bytes()).sum();
-        let buffers = self.entries.iter().map(Entry::buffer_bytes).sum::<usize>() + histograms;
+        let aside: usize = self.aside.values().map(|open| open.bytes()).sum();
+        let buffers = self.entries.iter().map(Entry::buffer_bytes).sum::<usize>() + aside;
         let tables = self.entries.len() * (size_of::<Entry>() + 8)
             + self.folded.as_ref().map_or(0, |f| f.len() * 2)
             + self.newest.capacity() * 4

@@ -1,9 +1,10 @@
 //! Selecting series and reading their samples: a look under the lock of a page, then decoding without one.
 
 use super::Head;
+use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
 use super::tombstone::covers;
-use model::{Labels, Matcher, Sample, TimeRange};
+use model::{Labels, Matcher, TimeRange};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -202,7 +203,7 @@ struct Taken {
     mapped: Vec<Mapped>,
     /// With its encoding.
     open: Option<(u8, super::entry::RawChunk)>,
-    late: Vec<Sample>,
+    late: SampleBuf,
     late_mapped: Vec<Mapped>,
     deleted: Vec<TimeRange>,
 }
@@ -241,8 +242,7 @@ impl HeadSeries {
             Taken {
                 mapped,
                 open: if open { open_chunk(&cells, slot) } else { None },
-                late: late
-                    .map_or(Vec::new(), |l| l.open.iter().filter(|s| range.contains(s.t)).copied().collect()),
+                late: late.map_or_else(SampleBuf::default, |l| l.rows(range)),
                 late_mapped: late.map_or(Vec::new(), |l| l.mapped.iter().copied().filter(within).collect()),
                 deleted: Vec::new(),
             }
@@ -271,14 +271,9 @@ impl HeadSeries {
         if encoding == chunk::Encoding::Xor.number() {
             chunk::xor::decode(data, &mut out.times, &mut out.floats).map_err(|e| self.corrupt(&e))?;
         } else {
-            let mut columns = chunk::Columns {
-                times: &mut out.times,
-                floats: &mut out.floats,
-                histograms: &mut out.histograms,
-            };
-            chunk::decode(encoding, data, &mut columns).map_err(|e| self.corrupt(&e))?;
+            chunk::decode(encoding, data, &mut out.columns()).map_err(|e| self.corrupt(&e))?;
         }
-        keep_range(out, before, range);
+        out.keep_range(before, range);
         Ok(())
     }
 
@@ -294,16 +289,15 @@ impl HeadSeries {
     }
 
     /// In-order and late samples together, deleted ones left out.
-    fn merged(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+    fn merged(&self, taken: &mut Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
         let mut rows = SampleBuf::default();
         self.in_order(taken, range, &mut rows)?;
         for chunk in &taken.late_mapped {
             let (encoding, data) = self.head().mapper.read(chunk.at)?;
             self.decode(encoding, &data, range, &mut rows)?;
         }
-        for s in &taken.late {
-            rows.push_float(s.t, s.v);
-        }
+        forget_senders_hints(&mut taken.late);
+        rows.append(std::mem::take(&mut taken.late));
         let mut order: Vec<usize> = (0..rows.len()).collect();
         // Stable: of two samples of one time the one that came first wins, the in-order one before all.
         order.sort_by_key(|at| rows.times[*at]);
@@ -311,17 +305,9 @@ impl HeadSeries {
         order.retain(|at| !covers(&taken.deleted, rows.times[*at]));
         storage::merge::forget_hints(&mut rows, &order);
         rows.pick_from(0, &order);
-        push_all(rows, out);
+        out.append(rows);
         Ok(())
     }
-}
-
-/// Appends rows to others.
-pub(super) fn push_all(rows: SampleBuf, out: &mut SampleBuf) {
-    let from = out.times.len() as u32;
-    out.times.extend(rows.times);
-    out.floats.extend(rows.floats);
-    out.histograms.extend(rows.histograms.into_iter().map(|(at, h)| (from + at, h)));
 }
 
 /// A copy of the open chunk, with its encoding.
@@ -330,26 +316,10 @@ fn open_chunk(cells: &Cells, slot: usize) -> Option<(u8, super::entry::RawChunk)
     if let Some(floats) = entry.open_chunk() {
         return Some((chunk::Encoding::Xor.number(), floats));
     }
-    let open = cells.histogram(slot)?;
+    let open = cells.aside(slot)?;
     let bytes = open.data().to_vec();
     let chunk = super::entry::RawChunk { min: open.min(), max: entry.last_t, bytes };
-    Some((chunk::Encoding::FloatHistogram.number(), chunk))
-}
-
-/// Drops what was appended behind `before` and lies outside the range.
-fn keep_range(out: &mut SampleBuf, before: usize, range: TimeRange) {
-    let fresh = &out.times[before..];
-    let from = before + fresh.partition_point(|t| *t < range.min);
-    let to = before + fresh.partition_point(|t| *t <= range.max);
-    out.times.truncate(to);
-    out.floats.truncate(to);
-    out.times.drain(before..from);
-    out.floats.drain(before..from);
-    let gone = (from - before) as u32;
-    let old = out.histograms.partition_point(|(at, _)| (*at as usize) < before);
-    let fresh = out.histograms.split_off(old);
-    let kept = fresh.into_iter().filter(|(at, _)| (from..to).contains(&(*at as usize)));
-    out.histograms.extend(kept.map(|(at, h)| (at - gone, h)));
+    Some((open.encoding().number(), chunk))
 }
 
 impl Series for HeadSeries {
@@ -361,12 +331,12 @@ impl Series for HeadSeries {
     }
 
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
-        let taken = self.take(range);
-        if taken.is_plain() { self.in_order(&taken, range, out) } else { self.merged(&taken, range, out) }
+        let mut taken = self.take(range);
+        if taken.is_plain() { self.in_order(&taken, range, out) } else { self.merged(&mut taken, range, out) }
     }
 
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
-        let taken = self.take(range);
+        let mut taken = self.take(range);
         let mut out = Vec::with_capacity(taken.mapped.len() + 1);
         if taken.is_plain() {
             for chunk in &taken.mapped {
@@ -380,8 +350,8 @@ impl Series for HeadSeries {
             return Ok(out);
         }
         let mut rows = SampleBuf::default();
-        self.merged(&taken, range, &mut rows)?;
-        if !rows.histograms.is_empty() {
+        self.merged(&mut taken, range, &mut rows)?;
+        if !rows.histograms.is_empty() || !rows.starts.is_empty() {
             return storage::merge::encode(&rows);
         }
         let per_chunk = usize::from(self.head().rule.samples_per_chunk).max(1);

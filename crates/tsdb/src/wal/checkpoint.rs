@@ -174,8 +174,21 @@ impl<'a> Writer<'a> {
 
     fn samples(&mut self, raw: &[u8]) -> Result<(), RecordError> {
         self.samples.clear();
-        let done = record::samples(raw, &mut self.samples);
+        let mut starts = Vec::new();
+        let done = record::samples(raw, &mut self.samples, &mut starts);
         self.stats.total_samples += self.samples.len() as u64;
+        if !starts.is_empty() {
+            let mut out = self.out.samples_with_starts();
+            let starts = starts.into_iter().chain(std::iter::repeat(0));
+            for (s, start) in self.samples.iter().zip(starts) {
+                if s.t >= self.mint {
+                    out.push(s.series, s.t, start, s.v);
+                } else {
+                    self.stats.dropped_samples += 1;
+                }
+            }
+            return done;
+        }
         let mut out = self.out.samples();
         for s in &self.samples {
             if s.t >= self.mint {
@@ -229,32 +242,18 @@ impl<'a> Writer<'a> {
         done
     }
 
-    /// Bodies are copied as they are; version 2 becomes version 1 without start times.
+    /// Bodies are copied as they are.
     fn histograms(&mut self, kind: RecordType, raw: &[u8]) -> Result<(), RecordError> {
-        use RecordType::*;
-        let (plain, custom) = match kind {
-            Histograms | CustomHistograms | HistogramsV2 => (Histograms, CustomHistograms),
-            _ => (FloatHistograms, CustomFloatHistograms),
-        };
-        let mut kept: Vec<(SeriesRef, i64, bool, Vec<u8>)> = Vec::new();
-        let done = record::histogram_rows(raw, |series, t, h, body| {
-            self.stats.total_samples += 1;
-            if t >= self.mint {
-                let is_custom = h.schema == model::histogram::CUSTOM_BUCKETS_SCHEMA;
-                kept.push((series, t, is_custom, body.to_vec()));
+        let (mint, stats) = (self.mint, &mut self.stats);
+        let mut out = self.out.raw_histograms(kind);
+        record::histogram_rows(raw, |row, _, body| {
+            stats.total_samples += 1;
+            if row.t >= mint {
+                out.push_raw(row.series, row.t, row.start, body);
             } else {
-                self.stats.dropped_samples += 1;
+                stats.dropped_samples += 1;
             }
-        });
-        for (kind, want_custom) in [(plain, false), (custom, true)] {
-            let mut out = self.out.raw_histograms(kind);
-            for (series, t, is_custom, body) in &kept {
-                if *is_custom == want_custom {
-                    out.push_raw(*series, *t, body);
-                }
-            }
-        }
-        done
+        })
     }
 
     fn finish(mut self) -> Result<CheckpointStats, WalError> {

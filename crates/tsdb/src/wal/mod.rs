@@ -36,7 +36,7 @@ pub use compress::Compression;
 pub use frame::PAGE_BYTES;
 pub use reader::{Damage, LogReader, RawRecord, Scratch, SegmentReader};
 pub use record::{RecordError, RecordType, Tombstone};
-pub use record_buf::RecordBuf;
+pub use record_buf::{HistogramEntry, RecordBuf};
 pub use repair::{quarantine, quarantine_all};
 pub use segment::{
     Checkpoint, Segment, delete_checkpoints, delete_temp_checkpoints, last_checkpoint, segment_name, segments,

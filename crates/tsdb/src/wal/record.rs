@@ -1,7 +1,7 @@
 //! The types of records and their decoding into reusable vectors. Bytes are not trusted.
 //!
-//! All types of upstream 3.14 are read (1 to 13); start timestamps of types 11 to 13 are read over. Encoding
-//! is in [`super::RecordBuf`] and never uses a type above 10.
+//! All types of upstream 3.14 are read (1 to 13). Encoding is in [`super::RecordBuf`]; it uses types 11 to 13,
+//! which have start timestamps, only when there are some to keep.
 
 use chunk::varint::{take_i64, take_u64};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
@@ -50,6 +50,31 @@ impl RecordType {
             13 => FloatHistogramsV2,
             _ => return None,
         })
+    }
+
+    /// The type for a histogram of its kind.
+    pub(super) fn of_histogram(h: &FloatHistogram, with_starts: bool) -> RecordType {
+        use RecordType::*;
+        match (h.holds_integers(), h.uses_custom_buckets()) {
+            (true, _) if with_starts => HistogramsV2,
+            (false, _) if with_starts => FloatHistogramsV2,
+            (true, false) => Histograms,
+            (true, true) => CustomHistograms,
+            (false, false) => FloatHistograms,
+            (false, true) => CustomFloatHistograms,
+        }
+    }
+
+    /// Whether its histograms have integer counts.
+    pub(super) const fn is_integer(self) -> bool {
+        use RecordType::*;
+        matches!(self, Histograms | CustomHistograms | HistogramsV2)
+    }
+
+    /// Whether its rows have start timestamps.
+    pub(super) const fn has_starts(self) -> bool {
+        use RecordType::*;
+        matches!(self, SamplesV2 | HistogramsV2 | FloatHistogramsV2)
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -181,11 +206,12 @@ pub fn series(record: &[u8], mut each: impl FnMut(SeriesRef, LabelBytes<'_>)) ->
     Ok(())
 }
 
-/// Appends the samples of a samples record of either version.
-pub fn samples(record: &[u8], out: &mut Vec<FeedSample>) -> Result<(), RecordError> {
+/// Appends the samples of a samples record of either version. `starts` gets their start timestamps (ms), and is only
+/// as long as the last of `out` that has one: 0, and what is missing at its end, is none.
+pub fn samples(record: &[u8], out: &mut Vec<FeedSample>, starts: &mut Vec<i64>) -> Result<(), RecordError> {
     let rest = body(record, "samples", &[RecordType::Samples, RecordType::SamplesV2])?;
     let done = match record.first() {
-        Some(11) => samples_v2(rest, out),
+        Some(11) => samples_v2(rest, out, starts),
         _ => samples_v1(rest, out),
     };
     done.ok_or(RecordError::Truncated("samples"))
@@ -207,42 +233,56 @@ fn samples_v1(mut rest: &[u8], out: &mut Vec<FeedSample>) -> Option<()> {
     Some(())
 }
 
-fn samples_v2(mut rest: &[u8], out: &mut Vec<FeedSample>) -> Option<()> {
+fn samples_v2(mut rest: &[u8], out: &mut Vec<FeedSample>, starts: &mut Vec<i64>) -> Option<()> {
     let mut rows = RowsV2::default();
     while !rest.is_empty() {
-        let (series, t) = rows.take(&mut rest)?;
+        let (series, t, start) = rows.take(&mut rest)?;
         let v = f64::from_bits(take_be(&mut rest)?);
+        if start != 0 {
+            starts.resize(out.len(), 0);
+            starts.push(start);
+        }
         out.push(FeedSample { series, t, v });
     }
     Some(())
 }
 
-/// Series and time of the rows of version 2: the first in full, the others relative; start times read over.
+/// Series, time and start time of the rows of version 2: the first in full, the others relative.
 #[derive(Default)]
 struct RowsV2 {
     last: Option<u64>,
     first_t: i64,
+    first_start: i64,
+    start: i64,
 }
 
 impl RowsV2 {
-    fn take(&mut self, rest: &mut &[u8]) -> Option<(SeriesRef, i64)> {
+    fn take(&mut self, rest: &mut &[u8]) -> Option<(SeriesRef, i64, i64)> {
         let Some(last) = self.last else {
             let series = take_i64(rest)? as u64;
             self.first_t = take_i64(rest)?;
-            take_i64(rest)?;
+            self.first_start = take_i64(rest)?;
+            self.start = self.first_start;
             self.last = Some(series);
-            return Some((SeriesRef(series), self.first_t));
+            return Some((SeriesRef(series), self.first_t, self.start));
         };
         let series = last.wrapping_add(take_i64(rest)? as u64);
         let t = self.first_t.wrapping_add(take_i64(rest)?);
-        // 0: no start time; 1: that of the row before; else a difference to that of the first row.
-        if take_byte(rest)? > 1 {
-            take_i64(rest)?;
-        }
+        self.start = match take_byte(rest)? {
+            NO_START => 0,
+            SAME_START => self.start,
+            _ => self.first_start.wrapping_add(take_i64(rest)?),
+        };
         self.last = Some(series);
-        Some((SeriesRef(series), t))
+        Some((SeriesRef(series), t, self.start))
     }
 }
+
+/// Before a start time of version 2: there is none, it is that of the row before, or it stands as a difference to
+/// that of the first row.
+pub(super) const NO_START: u8 = 0;
+pub(super) const SAME_START: u8 = 1;
+pub(super) const OTHER_START: u8 = 2;
 
 /// Appends the tombstones of a record.
 pub fn tombstones(record: &[u8], out: &mut Vec<Tombstone>) -> Result<(), RecordError> {
@@ -311,13 +351,14 @@ pub fn mmap_markers(record: &[u8], out: &mut Vec<(SeriesRef, u64)>) -> Result<()
     Ok(())
 }
 
-/// Appends the histograms of a record of any of the six types, integer ones turned into floats. Schemas that
-/// nobody knows are left out, as upstream does; their number is the answer.
+/// Appends the histograms of a record of any of the six types. Schemas that nobody knows are left out, as upstream
+/// does; their number is the answer.
 pub fn histograms(record: &[u8], out: &mut Vec<FeedHistogram>) -> Result<u64, RecordError> {
     let mut unknown = 0;
-    histogram_rows(record, |series, t, h, _| {
+    histogram_rows(record, |row, h, _| {
         if is_known_schema(h.schema) {
-            out.push(FeedHistogram { series, t, histogram: Arc::new(h) });
+            let Row { series, t, start } = row;
+            out.push(FeedHistogram { series, t, start, histogram: Arc::new(h) });
         } else {
             unknown += 1;
         }
@@ -329,10 +370,18 @@ const fn is_known_schema(schema: i32) -> bool {
     schema == CUSTOM_BUCKETS_SCHEMA || (-9 <= schema && schema <= 52)
 }
 
-/// Calls `each` with series, time, histogram and the histogram's own bytes.
+/// What stands before a histogram.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) series: SeriesRef,
+    pub(super) t: i64,
+    pub(super) start: i64,
+}
+
+/// Calls `each` with what stands before a histogram, the histogram, and its own bytes.
 pub(super) fn histogram_rows(
     record: &[u8],
-    mut each: impl FnMut(SeriesRef, i64, FloatHistogram, &[u8]),
+    mut each: impl FnMut(Row, FloatHistogram, &[u8]),
 ) -> Result<(), RecordError> {
     use RecordType::*;
     let kinds = [
@@ -348,9 +397,9 @@ pub(super) fn histogram_rows(
         return Ok(());
     }
     let kind = RecordType::of(record);
-    let integer = matches!(kind, Some(Histograms | CustomHistograms | HistogramsV2));
+    let integer = kind.is_some_and(RecordType::is_integer);
     let cut = RecordError::Truncated("histograms");
-    let mut v2 = matches!(kind, Some(HistogramsV2 | FloatHistogramsV2)).then(RowsV2::default);
+    let mut v2 = kind.is_some_and(RecordType::has_starts).then(RowsV2::default);
     let (mut base, mut base_t) = (0, 0);
     if v2.is_none() {
         base = take_be(&mut rest).ok_or(cut.clone())?;
@@ -360,12 +409,12 @@ pub(super) fn histogram_rows(
         let row = match &mut v2 {
             Some(rows) => rows.take(&mut rest),
             None => (|| Some((take_i64(&mut rest)?, take_i64(&mut rest)?)))()
-                .map(|(id, t)| (SeriesRef(base.wrapping_add(id as u64)), base_t.wrapping_add(t))),
+                .map(|(id, t)| (SeriesRef(base.wrapping_add(id as u64)), base_t.wrapping_add(t), 0)),
         };
-        let (series, t) = row.ok_or(cut.clone())?;
+        let (series, t, start) = row.ok_or(cut.clone())?;
         let before = rest;
         let h = take_histogram(&mut rest, integer).ok_or(cut.clone())?;
-        each(series, t, h, &before[..before.len() - rest.len()]);
+        each(Row { series, t, start }, h, &before[..before.len() - rest.len()]);
     }
     Ok(())
 }
@@ -403,6 +452,7 @@ fn take_histogram(rest: &mut &[u8], integer: bool) -> Option<FloatHistogram> {
         positive_buckets,
         negative_buckets,
         custom_values,
+        integer,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Encoding of records: a reusable buffer of whole records, filled straight from whatever the caller has.
 
-use super::record::RecordType;
+use super::record::{NO_START, OTHER_START, RecordType, SAME_START};
 use chunk::varint::{MAX_LEN, put_i64, put_u64, zigzag};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint};
 use model::{FloatHistogram, Metadata};
@@ -88,21 +88,40 @@ impl RecordBuf {
         MetadataRecord(Open::new(self, RecordType::Metadata))
     }
 
-    /// A record of float histograms with exponential buckets (type 8) or custom ones (type 10). Do not mix.
-    pub fn float_histograms(&mut self, custom_buckets: bool) -> HistogramsRecord<'_> {
-        let kind =
-            if custom_buckets { RecordType::CustomFloatHistograms } else { RecordType::FloatHistograms };
-        HistogramsRecord(Open::new(self, kind))
+    /// A samples record with start timestamps (type 11).
+    pub fn samples_with_starts(&mut self) -> StartsRecord<'_> {
+        StartsRecord::new(Open::new(self, RecordType::SamplesV2))
     }
 
-    /// A histogram record of any kind of version 1 (types 7 to 10) whose bodies are encoded already.
+    /// Records of histograms, as many as it takes to keep the order: one has histograms of one kind. Types 7 to 10,
+    /// or 12 and 13, which have start timestamps.
+    pub fn histograms<'h>(&mut self, with_starts: bool, rows: impl IntoIterator<Item = HistogramEntry<'h>>) {
+        let mut rows = rows.into_iter().peekable();
+        while let Some(first) = rows.next() {
+            let kind = RecordType::of_histogram(first.histogram, with_starts);
+            let mut record = self.raw_histograms(kind);
+            record.push(&first);
+            while let Some(row) =
+                rows.next_if(|row| RecordType::of_histogram(row.histogram, with_starts) == kind)
+            {
+                record.push(&row);
+            }
+        }
+    }
+
+    /// A record of histograms of one kind.
     pub(super) fn raw_histograms(&mut self, kind: RecordType) -> HistogramsRecord<'_> {
-        HistogramsRecord(Open::new(self, kind))
+        let open = Open::new(self, kind);
+        if kind.has_starts() {
+            HistogramsRecord::WithStarts(StartsRecord::new(open), kind)
+        } else {
+            HistogramsRecord::Plain(open, kind)
+        }
     }
 }
 
 /// A record being written at the end of the buffer.
-struct Open<'a> {
+pub(super) struct Open<'a> {
     buf: &'a mut RecordBuf,
     start: usize,
     base: Option<(u64, i64)>,
@@ -250,17 +269,89 @@ impl MetadataRecord<'_> {
     }
 }
 
-pub struct HistogramsRecord<'a>(Open<'a>);
+/// A histogram to be logged; `start` is its start timestamp in ms, 0 for none.
+#[derive(Clone, Copy, Debug)]
+pub struct HistogramEntry<'a> {
+    pub series: SeriesRef,
+    pub t: i64,
+    pub start: i64,
+    pub histogram: &'a FloatHistogram,
+}
+
+pub(super) enum HistogramsRecord<'a> {
+    Plain(Open<'a>, RecordType),
+    WithStarts(StartsRecord<'a>, RecordType),
+}
 
 impl HistogramsRecord<'_> {
-    pub fn push(&mut self, series: SeriesRef, t: i64, h: &FloatHistogram) {
-        self.0.put_delta(series, t);
-        put_float_histogram(&mut self.0.buf.bytes, h);
+    fn begin(&mut self, series: SeriesRef, t: i64, start: i64) -> (&mut Vec<u8>, RecordType) {
+        match self {
+            HistogramsRecord::Plain(open, kind) => {
+                open.put_delta(series, t);
+                (&mut open.buf.bytes, *kind)
+            }
+            HistogramsRecord::WithStarts(record, kind) => {
+                record.put_row(series, t, start);
+                (&mut record.open.buf.bytes, *kind)
+            }
+        }
     }
 
-    pub(super) fn push_raw(&mut self, series: SeriesRef, t: i64, body: &[u8]) {
-        self.0.put_delta(series, t);
-        self.0.buf.bytes.extend_from_slice(body);
+    /// A histogram of the record's kind.
+    fn push(&mut self, row: &HistogramEntry<'_>) {
+        let (out, kind) = self.begin(row.series, row.t, row.start);
+        put_histogram(out, row.histogram, kind.is_integer());
+    }
+
+    /// One whose body is encoded already.
+    pub(super) fn push_raw(&mut self, series: SeriesRef, t: i64, start: i64, body: &[u8]) {
+        self.begin(series, t, start).0.extend_from_slice(body);
+    }
+}
+
+/// Rows with start timestamps: the first in full, the others relative to it or to the one before.
+pub struct StartsRecord<'a> {
+    open: Open<'a>,
+    /// Time and start time of the first row.
+    first: Option<(i64, i64)>,
+    last_series: u64,
+    last_start: i64,
+}
+
+impl<'a> StartsRecord<'a> {
+    fn new(open: Open<'a>) -> Self {
+        StartsRecord { open, first: None, last_series: 0, last_start: 0 }
+    }
+
+    /// A sample; `start` 0: none.
+    pub fn push(&mut self, series: SeriesRef, t: i64, start: i64, v: f64) {
+        self.put_row(series, t, start);
+        self.open.put_be(v.to_bits());
+    }
+
+    fn put_row(&mut self, series: SeriesRef, t: i64, start: i64) {
+        let out = &mut self.open.buf.bytes;
+        match self.first {
+            None => {
+                put_i64(out, series.0 as i64);
+                put_i64(out, t);
+                put_i64(out, start);
+                self.first = Some((t, start));
+            }
+            Some((first_t, first_start)) => {
+                put_i64(out, series.0.wrapping_sub(self.last_series) as i64);
+                put_i64(out, t.wrapping_sub(first_t));
+                if start == 0 {
+                    out.push(NO_START);
+                } else if start == self.last_start {
+                    out.push(SAME_START);
+                } else {
+                    out.push(OTHER_START);
+                    put_i64(out, start.wrapping_sub(first_start));
+                }
+            }
+        }
+        (self.last_series, self.last_start) = (series.0, start);
     }
 }
 
@@ -277,7 +368,7 @@ fn put_zigzag(row: &mut [u8; 2 * MAX_LEN + 8], at: usize, n: i64) -> usize {
     at + 1
 }
 
-fn put_float_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
+fn put_histogram(out: &mut Vec<u8>, h: &FloatHistogram, integer: bool) {
     out.push(match h.counter_reset_hint {
         CounterResetHint::Unknown => 0,
         CounterResetHint::CounterReset => 1,
@@ -285,9 +376,16 @@ fn put_float_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
         CounterResetHint::Gauge => 3,
     });
     put_i64(out, i64::from(h.schema));
-    for v in [h.zero_threshold, h.zero_count, h.count, h.sum] {
-        out.extend_from_slice(&v.to_bits().to_be_bytes());
+    let float = |out: &mut Vec<u8>, v: f64| out.extend_from_slice(&v.to_bits().to_be_bytes());
+    float(out, h.zero_threshold);
+    for v in [h.zero_count, h.count] {
+        if integer {
+            put_u64(out, v as u64);
+        } else {
+            float(out, v);
+        }
     }
+    float(out, h.sum);
     for spans in [&h.positive_spans, &h.negative_spans] {
         put_u64(out, spans.len() as u64);
         for span in spans {
@@ -295,11 +393,20 @@ fn put_float_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
             put_u64(out, u64::from(span.length));
         }
     }
-    let custom = (h.schema == CUSTOM_BUCKETS_SCHEMA).then_some(&h.custom_values);
-    for values in [&h.positive_buckets, &h.negative_buckets].into_iter().chain(custom) {
-        put_u64(out, values.len() as u64);
-        for v in values {
-            out.extend_from_slice(&v.to_bits().to_be_bytes());
+    for buckets in [&h.positive_buckets, &h.negative_buckets] {
+        put_u64(out, buckets.len() as u64);
+        let mut neighbour = 0i64;
+        for v in buckets {
+            if integer {
+                put_i64(out, (*v as i64).wrapping_sub(neighbour));
+                neighbour = *v as i64;
+            } else {
+                float(out, *v);
+            }
         }
+    }
+    if h.schema == CUSTOM_BUCKETS_SCHEMA {
+        put_u64(out, h.custom_values.len() as u64);
+        h.custom_values.iter().for_each(|v| float(out, *v));
     }
 }

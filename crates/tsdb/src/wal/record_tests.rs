@@ -1,7 +1,7 @@
 //! Records as Prometheus 3.14 encodes them, one line for each type in `testdata/records.hex`.
 
 use super::*;
-use crate::wal::RecordBuf;
+use crate::wal::{HistogramEntry, RecordBuf};
 
 fn golden() -> Vec<Vec<u8>> {
     let byte = |line: &str, i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).expect("hex");
@@ -77,12 +77,15 @@ fn encodes_as_prometheus() {
     buf.mmap_markers().push(SeriesRef(7), 1 << 33);
     let metadata = Metadata { kind: MetricType::Gauge, unit: "s".into(), help: "h".into() };
     buf.metadata().push(SeriesRef(300), &metadata);
-    let mut out = buf.float_histograms(false);
-    out.push(SeriesRef(7), 1000, &histogram());
-    out.push(SeriesRef(8), 1001, &histogram());
-    drop(out);
-    buf.float_histograms(true).push(SeriesRef(7), 1000, &custom());
-    let want = [0, 1, 2, 3, 4, 5, 7, 9];
+    // Integers first; a record for each kind.
+    let integer = |h: FloatHistogram| FloatHistogram { integer: true, ..h };
+    let all = [integer(histogram()), histogram(), integer(custom()), custom()];
+    let rows = all.iter().flat_map(|h| {
+        let entry = |series, t| HistogramEntry { series: SeriesRef(series), t, start: 0, histogram: h };
+        [entry(7, 1000), entry(8, 1001)].into_iter().take(if h.uses_custom_buckets() { 1 } else { 2 })
+    });
+    buf.histograms(false, rows);
+    let want = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
     for (got, want) in buf.iter().zip(want) {
         assert_eq!(got, golden[want], "type {}", want + 1);
     }
@@ -97,8 +100,18 @@ fn decodes_what_prometheus_encoded() {
     assert_eq!(series_got, [(7, labels()), (1 << 40, Labels::empty())]);
     for kind in [2, 11] {
         let mut got = Vec::new();
-        samples(&golden[kind - 1], &mut got).expect("decodes");
+        let mut starts = Vec::new();
+        samples(&golden[kind - 1], &mut got, &mut starts).expect("decodes");
         assert_eq!(got, SAMPLES, "type {kind}");
+        assert_eq!(starts.iter().any(|start| *start != 0), kind == 11);
+        if kind == 11 {
+            let mut again = RecordBuf::new();
+            let mut out = again.samples_with_starts();
+            let starts = starts.into_iter().chain(std::iter::repeat(0));
+            got.iter().zip(starts).for_each(|(s, start)| out.push(s.series, s.t, start, s.v));
+            drop(out);
+            assert_eq!(again.iter().next(), Some(&golden[10][..]));
+        }
     }
     for (kind, custom_buckets) in [(7, false), (8, false), (9, true), (10, true), (12, false), (13, false)] {
         let mut got = Vec::new();
@@ -107,6 +120,19 @@ fn decodes_what_prometheus_encoded() {
         assert_eq!(rows, [(7, 1000), (8, 1001)][..rows.len()], "type {kind}");
         assert_eq!(rows.len(), if custom_buckets { 1 } else { 2 });
         let want = if custom_buckets { custom() } else { histogram() };
+        let want = FloatHistogram { integer: [7, 9, 12].contains(&kind), ..want };
+        if kind > 11 {
+            assert!(got.iter().any(|h| h.start != 0));
+            let mut again = RecordBuf::new();
+            let rows = got.iter().map(|h| HistogramEntry {
+                series: h.series,
+                t: h.t,
+                start: h.start,
+                histogram: &h.histogram,
+            });
+            again.histograms(true, rows);
+            assert_eq!(again.iter().collect::<Vec<_>>(), [&golden[kind - 1][..]], "type {kind}");
+        }
         assert!(got.iter().all(|h| *h.histogram == want), "type {kind}: {got:?}");
     }
 }
@@ -118,7 +144,9 @@ fn cut_records_are_errors_or_shorter() {
             let part = &record[..cut];
             let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
             let rows = match RecordType::of(part).expect("a type") {
-                RecordType::Samples | RecordType::SamplesV2 => samples(part, &mut a).map(|()| a.len()),
+                RecordType::Samples | RecordType::SamplesV2 => {
+                    samples(part, &mut a, &mut Vec::new()).map(|()| a.len())
+                }
                 RecordType::Exemplars => exemplars(part, &mut b).map(|()| b.len()),
                 RecordType::Series
                 | RecordType::Tombstones

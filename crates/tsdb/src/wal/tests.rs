@@ -49,7 +49,7 @@ fn read_all(disk: &FaultyDisk) -> (Vec<u64>, Vec<Damage>) {
             continue;
         }
         samples.clear();
-        record::samples(raw.data, &mut samples).expect("decodes");
+        record::samples(raw.data, &mut samples, &mut Vec::new()).expect("decodes");
         numbers.extend(samples.first().map(|s| s.series.0));
     }
     (numbers, reader.into_damage())
@@ -352,7 +352,7 @@ fn tail_follows_a_writer() {
         tail.wait(Duration::from_secs(10));
         while let Some((raw, _)) = tail.next().expect("reads") {
             samples.clear();
-            record::samples(raw, &mut samples).expect("decodes");
+            record::samples(raw, &mut samples, &mut Vec::new()).expect("decodes");
             numbers.push(samples[0].series.0);
         }
     }
@@ -373,7 +373,7 @@ fn tail_resumes_at_any_record_and_jumps_over_gaps() {
     let next = |tail: &mut Tail| {
         let mut samples = Vec::new();
         let (raw, _) = tail.next().expect("reads")?;
-        record::samples(raw, &mut samples).expect("decodes");
+        record::samples(raw, &mut samples, &mut Vec::new()).expect("decodes");
         Some(samples[0].series.0)
     };
     for (n, end) in ends.iter().enumerate() {
@@ -411,7 +411,10 @@ fn checkpoint_keeps_what_must_survive() {
         buf.metadata().push(SeriesRef(2), &metadata);
         let histogram =
             model::FloatHistogram { count: 3.0, positive_buckets: vec![1.0, 2.0], ..Default::default() };
-        buf.float_histograms(false).push(SeriesRef(2), round * 100, &histogram);
+        buf.histograms(
+            false,
+            [HistogramEntry { series: SeriesRef(2), t: round * 100, start: 0, histogram: &histogram }],
+        );
         wal.log(&buf).expect("logs");
         let done = wal.cut().expect("cuts") - 1;
         let mut keep = |series: SeriesRef| series.0.is_multiple_of(2);
@@ -429,7 +432,9 @@ fn checkpoint_keeps_what_must_survive() {
     while let Some(raw) = reader.next().expect("reads") {
         match RecordType::of(raw.data) {
             Some(RecordType::Series) => record::series(raw.data, |_, _| series += 1).expect("decodes"),
-            Some(RecordType::Samples) => record::samples(raw.data, &mut samples).expect("decodes"),
+            Some(RecordType::Samples) => {
+                record::samples(raw.data, &mut samples, &mut Vec::new()).expect("decodes")
+            }
             Some(RecordType::Tombstones) => record::tombstones(raw.data, &mut stones).expect("decodes"),
             Some(RecordType::Metadata) => record::metadata(raw.data, &mut meta).expect("decodes"),
             Some(RecordType::FloatHistograms) => {
@@ -471,7 +476,7 @@ fn crashing_checkpoints_lose_nothing() {
         let mut found = std::collections::BTreeSet::new();
         while let Some(raw) = reader.next().expect("reads") {
             let mut samples = Vec::new();
-            record::samples(raw.data, &mut samples).expect("decodes");
+            record::samples(raw.data, &mut samples, &mut Vec::new()).expect("decodes");
             found.extend(samples.iter().map(|s| s.series.0));
         }
         assert_eq!(found, (0..50).collect(), "crash at operation {op}");
@@ -489,7 +494,7 @@ proptest! {
         drop(out);
         let mut got = Vec::new();
         for record in buf.iter() {
-            record::samples(record, &mut got).expect("decodes");
+            record::samples(record, &mut got, &mut Vec::new()).expect("decodes");
         }
         let got: Vec<_> = got.iter().map(|s| (s.series.0, s.t, s.v.to_bits())).collect();
         prop_assert_eq!(got, rows);
@@ -500,7 +505,7 @@ proptest! {
         let mut bytes = vec![kind];
         bytes.extend(body);
         let _ = record::series(&bytes, |_, l| drop(l.to_labels()));
-        let _ = record::samples(&bytes, &mut Vec::new());
+        let _ = record::samples(&bytes, &mut Vec::new(), &mut Vec::new());
         let _ = record::exemplars(&bytes, &mut Vec::new());
         let _ = record::metadata(&bytes, &mut Vec::new());
         let _ = record::tombstones(&bytes, &mut Vec::new());

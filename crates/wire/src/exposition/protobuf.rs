@@ -578,6 +578,7 @@ impl Raw<'_> {
             positive_buckets,
             negative_buckets,
             custom_values: Vec::new(),
+            integer: !float,
         };
         h.compact();
         Ok(h)

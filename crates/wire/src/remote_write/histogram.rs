@@ -3,11 +3,12 @@
 //! Fields: 1 count_int, 2 count_float, 3 sum, 4 schema sint32, 5 zero_threshold, 6 zero_count_int,
 //! 7 zero_count_float, 8 negative_spans*, 9 negative_deltas sint64*, 10 negative_counts double*,
 //! 11–13 the same for positive, 14 reset_hint, 15 timestamp, 16 custom_values double*, 17 start_timestamp.
-//! Integer histograms leave as floats: deltas are summed to absolute counts.
+//! Counts of integer histograms are exact below 2^53; deltas are summed to absolute counts, and back.
 
 use super::v1::{double, int};
 use crate::proto::{
     Cursor, Field, ProtoError, WireType, put_bytes, put_double, put_tag, put_uint, put_varint, zigzag32,
+    zigzag64,
 };
 use model::FloatHistogram;
 use model::histogram::{CounterResetHint, Span};
@@ -15,13 +16,17 @@ use model::histogram::{CounterResetHint, Span};
 /// Reads the message: timestamp, histogram, start timestamp. Nothing is validated here: buckets need not fit
 /// their spans, the store checks that.
 pub fn decode(mut cursor: Cursor<'_>) -> Result<(i64, FloatHistogram, i64), ProtoError> {
-    let mut h = FloatHistogram::default();
+    // As upstream: what has no count of floats is one of integers.
+    let mut h = FloatHistogram { integer: true, ..FloatHistogram::default() };
     let (mut t, mut start) = (0, 0);
     let (mut negative, mut positive) = (0i64, 0i64);
     while let Some(field) = cursor.field("Histogram")? {
         match field.number {
             1 => h.count = int(&mut cursor, field, "CountInt")? as u64 as f64,
-            2 => h.count = double(&mut cursor, field, "CountFloat")?,
+            2 => {
+                h.count = double(&mut cursor, field, "CountFloat")?;
+                h.integer = false;
+            }
             3 => h.sum = double(&mut cursor, field, "Sum")?,
             4 => {
                 field.expect(WireType::Varint, "Schema")?;
@@ -115,21 +120,35 @@ fn doubles(
     Ok(())
 }
 
-/// The message body of a float histogram; `start` 0 leaves the start timestamp out.
+/// The message body of a histogram; `start` 0 leaves the start timestamp out.
 pub fn encode(t: i64, h: &FloatHistogram, start: i64) -> Vec<u8> {
+    let integer = h.holds_integers();
     let mut out = Vec::with_capacity(96 + 9 * (h.positive_buckets.len() + h.negative_buckets.len()));
-    // Members of a oneof are written even when zero: their presence says that this is a float histogram.
-    put_tag(&mut out, 2, WireType::Fixed64);
-    out.extend_from_slice(&h.count.to_le_bytes());
+    // Members of a oneof are written even when zero: their presence says which kind of histogram this is.
+    let count = |out: &mut Vec<u8>, number: u32, n: f64| {
+        if integer {
+            put_tag(out, number, WireType::Varint);
+            put_varint(out, n as u64);
+        } else {
+            put_tag(out, number + 1, WireType::Fixed64);
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+    };
+    count(&mut out, 1, h.count);
     put_double(&mut out, 3, h.sum);
     put_uint(&mut out, 4, zigzag32(h.schema));
     put_double(&mut out, 5, h.zero_threshold);
-    put_tag(&mut out, 7, WireType::Fixed64);
-    out.extend_from_slice(&h.zero_count.to_le_bytes());
-    put_spans(&mut out, 8, &h.negative_spans);
-    put_doubles(&mut out, 10, &h.negative_buckets);
-    put_spans(&mut out, 11, &h.positive_spans);
-    put_doubles(&mut out, 13, &h.positive_buckets);
+    count(&mut out, 6, h.zero_count);
+    for (number, spans, buckets) in
+        [(8, &h.negative_spans, &h.negative_buckets), (11, &h.positive_spans, &h.positive_buckets)]
+    {
+        put_spans(&mut out, number, spans);
+        if integer {
+            put_deltas(&mut out, number + 1, buckets);
+        } else {
+            put_doubles(&mut out, number + 2, buckets);
+        }
+    }
     let hint = match h.counter_reset_hint {
         CounterResetHint::Unknown => 0,
         CounterResetHint::CounterReset => 1,
@@ -151,6 +170,20 @@ fn put_spans(out: &mut Vec<u8>, number: u32, spans: &[Span]) {
         put_uint(&mut body, 2, u64::from(span.length));
         put_bytes(out, number, &body);
     }
+}
+
+/// Whole numbers as differences to their neighbours.
+fn put_deltas(out: &mut Vec<u8>, number: u32, values: &[f64]) {
+    if values.is_empty() {
+        return;
+    }
+    let mut body = Vec::with_capacity(values.len() * 2);
+    let mut neighbour = 0i64;
+    for v in values {
+        put_varint(&mut body, zigzag64((*v as i64).wrapping_sub(neighbour)));
+        neighbour = *v as i64;
+    }
+    put_bytes(out, number, &body);
 }
 
 fn put_doubles(out: &mut Vec<u8>, number: u32, values: &[f64]) {

@@ -157,7 +157,14 @@ fn prometheus_1_0_request() {
         let buckets: f64 = h.positive_buckets.iter().chain(&h.negative_buckets).sum();
         assert_eq!(h.count, buckets + h.zero_count, "{h:?}");
     }
-    // Written again from what was seen, it is the same message (histograms become floats, so leave them).
+    // Written again from what was seen, it is the same message.
+    for series in seen.series.iter().filter(|s| !s.histograms.is_empty()) {
+        let (t, h) = &series.histograms[0];
+        assert!(h.integer, "{h:?}");
+        let mut one = Vec::new();
+        super::v1::push_histogram(&mut one, &series.key, *t, h);
+        assert!(body.windows(one.len()).any(|w| w == one), "not as upstream wrote it: {h:?}");
+    }
     let mut again = Vec::new();
     for series in seen.series.iter().filter(|s| s.histograms.is_empty()) {
         if let [(t, v, _)] = series.samples[..] {
@@ -297,8 +304,13 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn histogram() -> impl Strategy<Value = FloatHistogram> {
-    (any::<i8>(), prop::collection::vec(any::<f64>(), 0..5), any::<i32>(), any::<f64>()).prop_map(
-        |(schema, buckets, offset, sum)| FloatHistogram {
+    let counts = prop_oneof![
+        prop::collection::vec(any::<f64>(), 0..5).prop_map(|list| (false, list)),
+        prop::collection::vec((0..1u64 << 53).prop_map(|n| n as f64), 0..5).prop_map(|list| (true, list)),
+    ];
+    (any::<i8>(), counts, any::<i32>(), any::<f64>()).prop_map(|(schema, (integer, buckets), offset, sum)| {
+        FloatHistogram {
+            integer,
             counter_reset_hint: CounterResetHint::Gauge,
             schema: i32::from(schema),
             zero_threshold: 0.001,
@@ -310,8 +322,8 @@ fn histogram() -> impl Strategy<Value = FloatHistogram> {
             positive_buckets: buckets.clone(),
             negative_buckets: buckets,
             custom_values: vec![1.0, 2.0],
-        },
-    )
+        }
+    })
 }
 
 proptest! {
@@ -363,7 +375,7 @@ proptest! {
         }
         let mut encoder = super::v2::Encoder::new();
         let samples: Vec<super::v2::Row<'_>> =
-            rows.iter().map(|(t, v)| super::v2::Row::Sample { t: *t, v: *v }).collect();
+            rows.iter().map(|(t, v)| super::v2::Row::Sample { t: *t, start: *t / 2, v: *v }).collect();
         let metadata = super::v2::MetadataRefs { kind: MetricType::Gauge, help: 1, unit: 0 };
         encoder.push(&refs, metadata, &samples);
         let exemplar = super::v2::Row::Exemplar { t: 3, v: 1.5, refs: &refs };
@@ -376,7 +388,7 @@ proptest! {
         let want = key(&pairs);
         prop_assert_eq!(&seen.series[0].key, &want);
         prop_assert_eq!(&seen.series[1].exemplars, &vec![(want, None, 3, 1.5)]);
-        let want: Vec<_> = rows.iter().map(|(t, v)| (*t, v.to_bits(), 0)).collect();
+        let want: Vec<_> = rows.iter().map(|(t, v)| (*t, v.to_bits(), *t / 2)).collect();
         prop_assert_eq!(&seen.series[0].samples, &want);
         let (kind, _, help, unit) = seen.series[0].metadata.clone().unwrap();
         prop_assert_eq!((kind, help, unit), (MetricType::Gauge, symbols[1].clone(), String::new()));
@@ -454,7 +466,7 @@ fn walk_cost() {
                 refs.push(at as u32);
             }
         }
-        let row = super::v2::Row::Sample { t: sample.t, v: sample.v };
+        let row = super::v2::Row::Sample { t: sample.t, start: 0, v: sample.v };
         encoder.push(&refs, super::v2::MetadataRefs::default(), &[row]);
     }
     let mut two = Vec::new();

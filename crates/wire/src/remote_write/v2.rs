@@ -356,12 +356,15 @@ fn sample<'a>(bytes: &'a [u8], sink: &mut impl Sink<'a>) -> Result<(), ProtoErro
 /// What a written series carries besides its labels.
 #[derive(Clone, Copy, Debug)]
 pub enum Row<'a> {
+    /// `start`: start timestamp, 0 for none.
     Sample {
         t: i64,
+        start: i64,
         v: f64,
     },
     Histogram {
         t: i64,
+        start: i64,
         histogram: &'a FloatHistogram,
     },
     /// `refs`: label references, names and values in turn.
@@ -409,15 +412,18 @@ impl Encoder {
         put_refs(inner, refs);
         for row in rows {
             match row {
-                Row::Sample { t, v } => {
+                Row::Sample { t, start, v } => {
                     let value = if v.to_bits() == 0 { 0 } else { 9 };
-                    let time = if *t == 0 { 0 } else { 1 + varint_len(*t as u64) };
+                    let len = |t: i64| if t == 0 { 0 } else { 1 + varint_len(t as u64) };
                     put_tag(inner, 2, WireType::Len);
-                    put_varint(inner, (value + time) as u64);
+                    put_varint(inner, (value + len(*t) + len(*start)) as u64);
                     put_double(inner, 1, *v);
                     put_uint(inner, 2, *t as u64);
+                    put_uint(inner, 3, *start as u64);
                 }
-                Row::Histogram { t, histogram: h } => put_bytes(inner, 3, &histogram::encode(*t, h, 0)),
+                Row::Histogram { t, start, histogram: h } => {
+                    put_bytes(inner, 3, &histogram::encode(*t, h, *start));
+                }
                 Row::Exemplar { t, v, refs } => {
                     let mut body = Vec::with_capacity(32);
                     put_refs(&mut body, refs);

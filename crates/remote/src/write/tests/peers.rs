@@ -44,7 +44,7 @@ async fn a_peer_takes_everything() {
             positive_buckets: vec![1.0, 2.0, 3.0],
             ..FloatHistogram::default()
         };
-        let row = FeedHistogram { series: SeriesRef(499), t, histogram: Arc::new(histogram) };
+        let row = FeedHistogram { series: SeriesRef(499), t, start: 0, histogram: Arc::new(histogram) };
         log.push(FeedBatch { histograms: vec![row], ..FeedBatch::default() });
         agent.settled().await;
         let failed = ["samples_failed_total", "exemplars_failed_total", "histograms_failed_total"];

@@ -1,22 +1,26 @@
 //! Samples, histograms and late samples of the log.
 
 use super::Replay;
-use crate::head::entry::{HAS_LAST, HISTOGRAM};
-use crate::head::ooo::LATE_CAP;
+use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM};
+use crate::head::ooo::{LATE_CAP, write_late};
 use crate::head::page::{Mapped, Walk};
-use crate::head::write::write_late;
 use model::Sample;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
-use storage::SeriesRef;
 use storage::feed::{FeedHistogram, FeedSample};
+use storage::{SampleBuf, SeriesRef};
 
 impl Replay<'_> {
-    pub(super) fn samples(&mut self, mut samples: Vec<FeedSample>, give: &SyncSender<Vec<FeedSample>>) {
+    pub(super) fn samples(
+        &mut self,
+        mut samples: Vec<FeedSample>,
+        starts: &[i64],
+        give: &SyncSender<Vec<FeedSample>>,
+    ) {
         let min_valid = self.head.min_valid.load(Relaxed);
-        let (mapper, rule) = (&self.head.mapper, self.head.rule);
+        let (mapper, rule, kinds) = (&self.head.mapper, self.head.rule, self.head.kinds());
         let mut walk = Walk::new(&self.pages);
-        for s in &samples {
+        for (at, s) in samples.iter().enumerate() {
             if s.t < min_valid {
                 continue;
             }
@@ -38,14 +42,17 @@ impl Replay<'_> {
             if entry.is(HAS_LAST) && s.t <= entry.last_t {
                 continue;
             }
-            if entry.is(HISTOGRAM) {
-                crate::head::histogram::close(mapper, cells, slot, series);
-            }
-            let (closed, opened) = cells.entry(slot).append(Sample { t: s.t, v: s.v }, rule);
-            self.chunks += u64::from(opened);
-            if let Some(chunk) = closed {
-                let at = mapper.write(series, chunk.min, chunk.max, false, &chunk.bytes);
-                cells.add_mapped(slot, Mapped { at, min: chunk.min, max: chunk.max });
+            let sample = Sample { t: s.t, v: s.v };
+            if kinds.xor2 || entry.is(HISTOGRAM | ASIDE) {
+                let start = starts.get(at).copied().unwrap_or(0);
+                self.chunks += self.head.place(cells, slot, series).append_float(sample, start).opened;
+            } else {
+                let (closed, opened) = entry.append(sample, rule);
+                self.chunks += u64::from(opened);
+                if let Some(chunk) = closed {
+                    let at = mapper.write(series, chunk.min, chunk.max, false, &chunk.bytes);
+                    cells.add_mapped(slot, Mapped { at, min: chunk.min, max: chunk.max });
+                }
             }
             self.min = self.min.min(s.t);
             self.max = self.max.max(s.t);
@@ -81,24 +88,21 @@ impl Replay<'_> {
                 self.bad_histograms += 1;
                 continue;
             }
-            let moved = crate::head::histogram::append(
-                &head.mapper,
-                head.rule,
-                cells,
-                slot,
-                series,
-                row.t,
-                &row.histogram,
-            );
+            let moved = head.place(cells, slot, series).append_histogram(row.t, row.start, &row.histogram);
             self.chunks += moved.opened;
             self.min = self.min.min(row.t);
             self.max = self.max.max(row.t);
         }
     }
 
-    pub(super) fn late_samples(&mut self, mut samples: Vec<FeedSample>, give: &SyncSender<Vec<FeedSample>>) {
+    pub(super) fn late_samples(
+        &mut self,
+        mut samples: Vec<FeedSample>,
+        starts: &[i64],
+        give: &SyncSender<Vec<FeedSample>>,
+    ) {
         let mut walk = Walk::new(&self.pages);
-        for s in &samples {
+        for (at, s) in samples.iter().enumerate() {
             let series = self.own(s.series);
             if let Some(other) = self.other.get_mut(&s.series.0) {
                 // The log of late samples knows no checkpoints.
@@ -113,17 +117,43 @@ impl Replay<'_> {
             let late = cells.late_mut(slot);
             // A marker usually comes soon and says that a chunk has them.
             if late.open.len() >= 4 * LATE_CAP {
-                let mapped = write_late(self.head, series, &late.open);
-                late.open.clear();
-                late.mapped.push(mapped);
+                write_late(self.head, series, late);
             }
-            if late.insert(Sample { t: s.t, v: s.v }) {
+            if late.insert_started(Sample { t: s.t, v: s.v }, starts.get(at).copied().unwrap_or(0)) {
                 self.late_min = self.late_min.min(s.t);
                 self.late_max = self.late_max.max(s.t);
             }
         }
         samples.clear();
         let _ = give.try_send(samples);
+    }
+
+    pub(super) fn late_histograms(&mut self, rows: &[FeedHistogram]) {
+        let mut walk = Walk::new(&self.pages);
+        for row in rows {
+            let series = self.own(row.series);
+            if let Some(other) = self.other.get_mut(&row.series.0) {
+                other.1 = i64::MAX;
+            }
+            let live = walk.go(series).filter(|(cells, slot)| cells.is_live(*slot));
+            let Some((cells, slot)) = live else {
+                self.unknown.late_histograms += 1;
+                self.unknown.note(&self.head.table, row.series);
+                continue;
+            };
+            if !crate::head::histogram::is_sound(&row.histogram) {
+                self.bad_histograms += 1;
+                continue;
+            }
+            let late = cells.late_mut(slot);
+            if late.open.len() >= 4 * LATE_CAP {
+                write_late(self.head, series, late);
+            }
+            if late.insert_histogram(row.t, row.start, &row.histogram) {
+                self.late_min = self.late_min.min(row.t);
+                self.late_max = self.late_max.max(row.t);
+            }
+        }
     }
 
     pub(super) fn markers(&mut self, list: &[(SeriesRef, u64)]) {
@@ -139,8 +169,8 @@ impl Replay<'_> {
             match walk.go(self.own(*series)).filter(|(cells, slot)| cells.is_live(*slot)) {
                 Some((cells, slot)) => {
                     // Exactly what the chunk has: what was logged again behind the marker may be torn.
-                    let open = &mut cells.late_mut(slot).open;
-                    open.retain(|s| chunk.as_ref().is_some_and(|times| times.binary_search(&s.t).is_err()));
+                    let late = cells.late_mut(slot);
+                    late.retain(|t| chunk.as_ref().is_some_and(|times| times.binary_search(&t).is_err()));
                 }
                 None => self.unknown.markers += 1,
             }
@@ -150,10 +180,8 @@ impl Replay<'_> {
     /// Times of a chunk on disk.
     pub(super) fn times_of(&self, at: u64) -> Option<Vec<i64>> {
         let (encoding, data) = self.head.mapper.read(at).ok()?;
-        let (mut times, mut floats, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut columns =
-            chunk::Columns { times: &mut times, floats: &mut floats, histograms: &mut histograms };
-        chunk::decode(encoding, &data, &mut columns).ok()?;
-        Some(times)
+        let mut rows = SampleBuf::default();
+        chunk::decode(encoding, &data, &mut rows.columns()).ok()?;
+        Some(rows.times)
     }
 }

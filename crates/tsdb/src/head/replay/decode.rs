@@ -23,7 +23,8 @@ pub(super) struct SeriesRows {
 /// Decoded log.
 pub(super) enum Decoded {
     Series(SeriesRows),
-    Samples(Vec<FeedSample>),
+    /// With their start timestamps, if any.
+    Samples(Vec<FeedSample>, Vec<i64>),
     Tombstones(Vec<Tombstone>),
     Exemplars(Vec<FeedExemplar>),
     Metadata(Vec<(SeriesRef, Metadata)>),
@@ -67,10 +68,10 @@ pub(super) fn decode(
                 }
             };
             let kind = RecordType::of(record);
-            let more = matches!(kind, Some(RecordType::Samples | RecordType::SamplesV2));
+            let more = kind == Some(RecordType::Samples);
             if !samples.is_empty() && (!more || samples.len() >= PORTION) {
                 let next = spare.try_recv().unwrap_or_default();
-                if send.send(Decoded::Samples(std::mem::replace(&mut samples, next))).is_err() {
+                if send.send(Decoded::Samples(std::mem::replace(&mut samples, next), Vec::new())).is_err() {
                     return damage;
                 }
             }
@@ -87,7 +88,7 @@ pub(super) fn decode(
                 return damage;
             }
         }
-        if !samples.is_empty() && send.send(Decoded::Samples(samples)).is_err() {
+        if !samples.is_empty() && send.send(Decoded::Samples(samples, Vec::new())).is_err() {
             return damage;
         }
         let _ = send.send(Decoded::End { segment: segment.number, took: begun.elapsed() });
@@ -112,9 +113,17 @@ fn decode_record(
             })?;
             Some(Decoded::Series(rows))
         }
-        Some(RecordType::Samples | RecordType::SamplesV2) => {
-            record::samples(record, samples)?;
+        Some(RecordType::Samples) => {
+            record::samples(record, samples, &mut Vec::new())?;
             None
+        }
+        Some(RecordType::SamplesV2) => {
+            let (mut list, mut starts) = (Vec::new(), Vec::new());
+            let done = record::samples(record, &mut list, &mut starts);
+            if let Err(e) = done {
+                tracing::warn!(component = "tsdb", err = %e, "Skipping the rest of a record that cannot be decoded");
+            }
+            Some(Decoded::Samples(list, starts))
         }
         Some(RecordType::Tombstones) => {
             let mut list = Vec::new();

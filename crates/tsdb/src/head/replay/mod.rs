@@ -8,6 +8,7 @@ mod extras;
 mod series;
 
 use super::mapper::{Found, Mapper};
+use super::ooo::record_rows;
 use super::page::{Walk, split};
 use super::postings::Index;
 use super::table::{Pages, SeriesTable};
@@ -23,6 +24,7 @@ use crate::wal::{Damage, RecordBuf, Segment, Wal, WalKind, segments};
 use decode::{Decoded, decode};
 use disk::Disk;
 use hashbrown::{HashMap, HashSet};
+use model::TimeRange;
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -60,6 +62,7 @@ struct Unknown {
     series: HashSet<u64>,
     samples: u64,
     late_samples: u64,
+    late_histograms: u64,
     histograms: u64,
     exemplars: u64,
     metadata: u64,
@@ -92,8 +95,7 @@ struct Replay<'a> {
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
     unknown: Unknown,
-    /// Native histograms that were left out: late ones, and malformed ones.
-    late_histograms: u64,
+    /// Malformed native histograms, which were left out.
     bad_histograms: u64,
     damage: Vec<Damage>,
     min: i64,
@@ -146,6 +148,7 @@ impl Head {
             gate: RwLock::new(()),
             readers: read::Readers::default(),
             window_ms: AtomicI64::new(options.running.out_of_order_window_ms.max(0)),
+            xor2: AtomicBool::new(options.running.floats_xor2),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
             late_min: AtomicI64::new(i64::MAX),
@@ -188,7 +191,6 @@ impl Head {
             first_file,
             unmarked: HashSet::new(),
             unknown: Unknown::default(),
-            late_histograms: 0,
             bad_histograms: 0,
             damage: Vec::new(),
             min: i64::MAX,
@@ -258,8 +260,8 @@ impl Replay<'_> {
             for item in receive {
                 match item {
                     Decoded::Series(rows) => self.series(&rows),
-                    Decoded::Samples(samples) if late => self.late_samples(samples, &give),
-                    Decoded::Samples(samples) => self.samples(samples, &give),
+                    Decoded::Samples(samples, starts) if late => self.late_samples(samples, &starts, &give),
+                    Decoded::Samples(samples, starts) => self.samples(samples, &starts, &give),
                     Decoded::Tombstones(list) => self.tombstones(&list),
                     Decoded::Exemplars(list) => self.exemplars(list),
                     Decoded::Metadata(list) => self.metadata(&list),
@@ -267,7 +269,7 @@ impl Replay<'_> {
                     Decoded::Histograms(rows, bad) => {
                         self.bad_histograms += bad;
                         if late {
-                            self.late_histograms += rows.len() as u64;
+                            self.late_histograms(&rows);
                         } else {
                             self.histograms(&rows);
                         }
@@ -297,15 +299,13 @@ impl Replay<'_> {
             return Ok(());
         }
         let mut records = RecordBuf::new();
-        let mut record = records.samples();
         let mut walk = Walk::new(&self.pages);
+        let mut rows = Vec::new();
         for series in &self.unmarked {
             let late = walk.go(*series).and_then(|(cells, slot)| cells.late(slot));
-            for s in late.map_or(&[][..], |late| &late.open) {
-                record.push(SeriesRef(u64::from(*series)), s.t, s.v);
-            }
+            rows.extend(late.map(|late| (*series, late.rows(TimeRange::ALL))));
         }
-        drop(record);
+        record_rows(&mut records, &rows);
         self.head.wbl()?.log(&records)?;
         Ok(())
     }
@@ -331,13 +331,22 @@ impl Replay<'_> {
             }
         }
         let u = &self.unknown;
-        if u.samples + u.late_samples + u.histograms + u.exemplars + u.metadata + u.tombstones + u.markers > 0
+        if u.samples
+            + u.late_samples
+            + u.late_histograms
+            + u.histograms
+            + u.exemplars
+            + u.metadata
+            + u.tombstones
+            + u.markers
+            > 0
         {
             tracing::warn!(
                 component = "tsdb",
                 series = u.series.len(),
                 samples = u.samples,
                 late_samples = u.late_samples,
+                late_histograms = u.late_histograms,
                 histograms = u.histograms,
                 exemplars = u.exemplars,
                 metadata = u.metadata,
@@ -352,14 +361,8 @@ impl Replay<'_> {
             head.metrics.unknown_metadata.add(u.metadata);
             head.metrics.unknown_tombstones.add(u.tombstones);
             head.metrics.late_unknown_samples.add(u.late_samples);
+            head.metrics.late_unknown_histograms.add(u.late_histograms);
             head.metrics.late_unknown_markers.add(u.markers);
-        }
-        if self.late_histograms > 0 {
-            tracing::warn!(
-                component = "tsdb",
-                samples = self.late_histograms,
-                "Out-of-order native histograms in the log are not stored by this version"
-            );
         }
         if self.bad_histograms > 0 {
             tracing::warn!(

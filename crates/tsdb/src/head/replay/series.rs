@@ -2,7 +2,7 @@
 
 use super::decode::SeriesRows;
 use super::{Replay, is_taken};
-use crate::head::entry::{Entry, HAS_LAST, HISTOGRAM, UNLOGGED};
+use crate::head::entry::{ASIDE, Entry, HAS_LAST, HISTOGRAM, INTEGER, UNLOGGED};
 use crate::head::page::{Mapped, Walk, split};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -116,19 +116,14 @@ impl Replay<'_> {
                 cells.drop_open(slot);
                 let entry = cells.entry(slot);
                 entry.set_last_on_disk(max);
-                entry.flags &= !HISTOGRAM;
+                entry.flags &= !(HISTOGRAM | INTEGER | ASIDE);
                 let of =
                     self.found[from..].iter().take_while(|c| c.series == number).find(|c| c.at == newest);
-                if of.is_some_and(|c| is_histogram(c.encoding)) {
-                    entry.flags |= HISTOGRAM;
+                if let Some(kind) = of.and_then(|c| chunk::Encoding::from_number(c.encoding)) {
+                    entry.flags |= if kind.is_histogram() { HISTOGRAM } else { 0 };
+                    entry.flags |= if kind.is_integer() { INTEGER } else { 0 };
                 }
             }
         }
     }
-}
-
-fn is_histogram(encoding: u8) -> bool {
-    use chunk::Encoding::*;
-    let kinds = [Histogram, FloatHistogram, HistogramSt, FloatHistogramSt];
-    chunk::Encoding::from_number(encoding).is_some_and(|e| kinds.contains(&e))
 }

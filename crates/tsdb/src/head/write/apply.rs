@@ -2,12 +2,12 @@
 
 use super::HeadWriter;
 use super::verdict::{Verdict, last_of, refuse_sample};
-use crate::head::entry::{HAS_LAST, HISTOGRAM, LAST_ON_DISK};
-use crate::head::histogram::close;
+use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM, LAST_ON_DISK};
+use crate::head::ooo::{Late, record_rows, write_late};
 use crate::head::page::{Cells, Mapped, Walk};
 use crate::head::{Bounds, Head};
-use model::Sample;
-use storage::{Batch, SeriesRef, WriteError, WriteOutcome};
+use model::TimeRange;
+use storage::{Batch, SampleBuf, SeriesRef, WriteError, WriteOutcome};
 
 /// Everything that applying one batch adds up, so that shared counters are touched once.
 pub(super) struct Applied {
@@ -16,6 +16,7 @@ pub(super) struct Applied {
     pub(super) appended: u64,
     pub(super) histograms: u64,
     pub(super) late: u64,
+    pub(super) late_histograms: u64,
     pub(super) late_min: i64,
     pub(super) late_max: i64,
     pub(super) opened: u64,
@@ -23,7 +24,14 @@ pub(super) struct Applied {
     /// Chunks of late samples that went to disk.
     pub(super) markers: Vec<(u32, u64)>,
     /// Samples that were in order when checked and late when applied.
-    pub(super) overtaken: Vec<(u32, Sample)>,
+    pub(super) overtaken: Vec<(u32, SampleBuf)>,
+}
+
+impl Applied {
+    pub(super) fn saw_late(&mut self, t: i64) {
+        self.late_min = self.late_min.min(t);
+        self.late_max = self.late_max.max(t);
+    }
 }
 
 impl HeadWriter {
@@ -37,6 +45,7 @@ impl HeadWriter {
             appended: 0,
             histograms: 0,
             late: 0,
+            late_histograms: 0,
             late_min: i64::MAX,
             late_max: i64::MIN,
             opened: 0,
@@ -44,23 +53,28 @@ impl HeadWriter {
             markers: Vec::new(),
             overtaken: Vec::new(),
         };
+        let (kinds, starts) = (head.kinds(), head.starts_of(batch));
         for item in &self.items {
             let s = batch.samples[item.at as usize];
             let Some((cells, slot)) = walk.go(item.series) else { continue };
             let entry = cells.entry(slot);
             if !item.late {
                 if !entry.is(HAS_LAST) || s.t > entry.last_t {
-                    if entry.is(HISTOGRAM) {
-                        sum.mapped += u64::from(close(&head.mapper, cells, slot, item.series));
-                    }
-                    let (closed, opened) = cells.entry(slot).append(s, head.rule);
-                    if opened {
-                        sum.opened += 1;
-                        if let Some(chunk) = closed {
-                            let at =
-                                head.mapper.write(item.series, chunk.min, chunk.max, false, &chunk.bytes);
-                            cells.add_mapped(slot, Mapped { at, min: chunk.min, max: chunk.max });
-                            sum.mapped += 1;
+                    if kinds.xor2 || entry.is(HISTOGRAM | ASIDE) {
+                        let moved =
+                            head.place(cells, slot, item.series).append_float(s, start_of(starts, item.at));
+                        sum.opened += moved.opened;
+                        sum.mapped += moved.mapped;
+                    } else {
+                        let (closed, opened) = entry.append(s, head.rule);
+                        if opened {
+                            sum.opened += 1;
+                            if let Some(chunk) = closed {
+                                let at =
+                                    head.mapper.write(item.series, chunk.min, chunk.max, false, &chunk.bytes);
+                                cells.add_mapped(slot, Mapped { at, min: chunk.min, max: chunk.max });
+                                sum.mapped += 1;
+                            }
                         }
                     }
                     sum.min = sum.min.min(s.t);
@@ -71,7 +85,12 @@ impl HeadWriter {
                 }
                 // Another batch, or an earlier row of this one, came in between.
                 match bounds.verdict(last_of(entry), !entry.is(LAST_ON_DISK), s) {
-                    Verdict::Late => sum.overtaken.push((item.series, s)),
+                    Verdict::Late => {
+                        let mut rows = SampleBuf::default();
+                        rows.push_float(s.t, s.v);
+                        rows.set_last_start(start_of(starts, item.at));
+                        sum.overtaken.push((item.series, rows));
+                    }
                     Verdict::Same => {
                         out.samples += 1;
                         continue;
@@ -82,7 +101,11 @@ impl HeadWriter {
                     }
                 }
             }
-            insert_late(head, cells, slot, item.series, s, &mut sum);
+            let room = make_room(head, cells, slot, item.series, &mut sum);
+            if room.insert_started(s, start_of(starts, item.at)) {
+                sum.late += 1;
+                sum.saw_late(s.t);
+            }
             out.samples += 1;
         }
         self.apply_histograms(&mut walk, bounds, &mut sum, out);
@@ -105,50 +128,45 @@ impl HeadWriter {
         drop(markers);
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
-        let mut samples = self.record.samples();
+        let mut rows: Vec<(u32, SampleBuf)> = Vec::new();
         for (series, _) in &sum.markers {
-            if let Some((cells, slot)) = walk.go(*series)
+            if rows.last().is_none_or(|(last, _)| last != series)
+                && let Some((cells, slot)) = walk.go(*series)
                 && let Some(late) = cells.late(slot)
             {
-                for s in &late.open {
-                    samples.push(SeriesRef(u64::from(*series)), s.t, s.v);
-                }
+                rows.push((*series, late.rows(TimeRange::ALL)));
             }
         }
-        for (series, s) in &sum.overtaken {
-            samples.push(SeriesRef(u64::from(*series)), s.t, s.v);
-        }
-        drop(samples);
+        drop(walk);
+        rows.extend_from_slice(&sum.overtaken);
+        record_rows(&mut self.record, &rows);
         head.wbl()?.log(&self.record)?;
         Ok(())
     }
 }
 
-fn insert_late(head: &Head, cells: &mut Cells, slot: usize, series: u32, s: Sample, sum: &mut Applied) {
+#[inline]
+fn start_of(starts: &[i64], at: u32) -> i64 {
+    starts.get(at as usize).copied().unwrap_or(0)
+}
+
+/// The late samples of a series, with room for one more.
+pub(super) fn make_room<'c>(
+    head: &Head,
+    cells: &'c mut Cells,
+    slot: usize,
+    series: u32,
+    sum: &mut Applied,
+) -> &'c mut Late {
     let late = cells.late_mut(slot);
     if late.is_full() {
-        let mapped = write_late(head, series, &late.open);
-        late.open.clear();
-        late.mapped.push(mapped);
-        sum.markers.push((series, mapped.at));
-        sum.mapped += 1;
+        for mapped in write_late(head, series, late) {
+            sum.markers.push((series, mapped.at));
+            sum.mapped += 1;
+        }
     }
     if late.open.is_empty() {
         sum.opened += 1;
     }
-    if late.insert(s) {
-        sum.late += 1;
-        sum.late_min = sum.late_min.min(s.t);
-        sum.late_max = sum.late_max.max(s.t);
-    }
-}
-
-/// Writes late samples as a chunk.
-pub(in crate::head) fn write_late(head: &Head, series: u32, samples: &[Sample]) -> Mapped {
-    let mut chunk = chunk::XorChunk::new();
-    for s in samples {
-        chunk.push(s.t, s.v);
-    }
-    let (min, max) = (samples.first().map_or(0, |s| s.t), samples.last().map_or(0, |s| s.t));
-    Mapped { at: head.mapper.write(series, min, max, true, chunk.data()), min, max }
+    late
 }

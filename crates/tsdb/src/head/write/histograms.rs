@@ -1,16 +1,16 @@
 //! The histogram rows of a batch: checked behind the floats of their series, logged and applied behind all floats.
 
 use super::HeadWriter;
-use super::apply::Applied;
+use super::apply::{Applied, make_room};
 use super::verdict::{Item, Verdict, last_of, refuse};
 use crate::head::entry::{Entry, HAS_LAST, LAST_ON_DISK, PENDING};
-use crate::head::histogram::{append, fingerprint, validate};
+use crate::head::histogram::{fingerprint, validate};
 use crate::head::page::Walk;
 use crate::head::{Bounds, Head};
-use model::histogram::CUSTOM_BUCKETS_SCHEMA;
+use crate::wal::HistogramEntry;
 use model::{FloatHistogram, Sample};
 use std::sync::Arc;
-use storage::{Batch, RejectReason, RowKind, SeriesRef, WriteOutcome};
+use storage::{Batch, HistogramRow, RejectReason, RowKind, SampleBuf, SeriesRef, WriteOutcome};
 
 /// A histogram that passed the checks.
 pub(super) struct HistogramItem {
@@ -21,12 +21,23 @@ pub(super) struct HistogramItem {
     at: u32,
     kind: RowKind,
     t: i64,
+    /// Start timestamp in ms, 0 for none.
+    start: i64,
     histogram: Arc<FloatHistogram>,
+    pub(super) late: bool,
 }
 
 impl HistogramItem {
-    fn is_custom(&self) -> bool {
-        self.histogram.schema == CUSTOM_BUCKETS_SCHEMA
+    fn entry(&self) -> HistogramEntry<'_> {
+        let series = SeriesRef(u64::from(self.series));
+        HistogramEntry { series, t: self.t, start: self.start, histogram: &self.histogram }
+    }
+
+    fn rows(&self) -> SampleBuf {
+        let mut rows = SampleBuf::default();
+        rows.push_histogram(self.t, self.histogram.clone());
+        rows.set_last_start(self.start);
+        rows
     }
 
     fn count(&self, out: &mut WriteOutcome) {
@@ -51,7 +62,7 @@ impl Seen<'_> {
     pub(super) fn is_taken(&self, bounds: Bounds, items: &[Item], histograms: &[HistogramItem]) -> bool {
         self.entry.is(PENDING)
             && !bounds.alone
-            && !histograms.iter().rev().any(|item| item.series == self.series)
+            && !histograms.iter().rev().any(|item| item.series == self.series && !item.late)
             && !items.iter().rev().any(|item| item.series == self.series && !item.late)
     }
 
@@ -60,20 +71,27 @@ impl Seen<'_> {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn check(
         &mut self,
-        (kind, at, t): (RowKind, u32, i64),
-        histogram: Arc<FloatHistogram>,
+        (kind, at): (RowKind, u32),
+        histogram: &HistogramRow,
         bounds: Bounds,
         items: &[Item],
         list: &mut Vec<HistogramItem>,
         out: &mut WriteOutcome,
         head: &Head,
     ) -> bool {
+        let (t, start) = (histogram.t, if head.options.store_starts { histogram.start } else { 0 });
+        let mut histogram = histogram.histogram.clone();
         if let Err(what) = validate(&histogram) {
             refuse(out, self.row, kind, at, RejectReason::InvalidHistogram(what));
             return true;
         }
+        if histogram.integer && !histogram.holds_integers() {
+            // Too large to be told apart as integers: it goes on as floats.
+            Arc::make_mut(&mut histogram).integer = false;
+        }
         let value = fingerprint(&histogram);
-        let item = HistogramItem { series: self.series, row: self.row, at, kind, t, histogram };
+        let (series, row) = (self.series, self.row);
+        let mut item = HistogramItem { series, row, at, kind, t, start, histogram, late: false };
         match bounds.verdict(self.last, self.known, Sample { t, v: f64::from_bits(value) }) {
             Verdict::Append => {
                 if self.is_taken(bounds, items, list) {
@@ -84,21 +102,19 @@ impl Seen<'_> {
                 self.known = true;
                 list.push(item);
             }
+            Verdict::Late => {
+                head.metrics.late_delta.observe((bounds.head_max - t) as f64 / 1000.0);
+                item.late = true;
+                list.push(item);
+            }
             Verdict::Same => item.count(out),
-            refused => refuse_histogram(out, &item, refused, bounds, head),
+            refused => refuse_histogram(out, &item, refused, head),
         }
         true
     }
 }
 
-/// Late histograms are not stored by this version.
-fn refuse_histogram(
-    out: &mut WriteOutcome,
-    item: &HistogramItem,
-    verdict: Verdict,
-    bounds: Bounds,
-    head: &Head,
-) {
+fn refuse_histogram(out: &mut WriteOutcome, item: &HistogramItem, verdict: Verdict, head: &Head) {
     let metrics = &head.metrics;
     let reason = match verdict {
         Verdict::OutOfBounds => {
@@ -110,13 +126,7 @@ fn refuse_histogram(
             RejectReason::TooOld
         }
         Verdict::Duplicate => RejectReason::DuplicateTimestamp,
-        Verdict::Late => {
-            metrics.late_delta.observe((bounds.head_max - item.t) as f64 / 1000.0);
-            metrics.histograms_refused.inc();
-            metrics.out_of_order_histograms.inc();
-            RejectReason::OutOfOrder
-        }
-        Verdict::OutOfOrder | Verdict::Append | Verdict::Same => {
+        Verdict::OutOfOrder | Verdict::Append | Verdict::Late | Verdict::Same => {
             metrics.out_of_order_histograms.inc();
             RejectReason::OutOfOrder
         }
@@ -125,16 +135,11 @@ fn refuse_histogram(
 }
 
 impl HeadWriter {
-    /// Adds the records of histograms to those to be logged, and brings the rows into the order of the log: a
-    /// record has buckets of one kind.
-    pub(super) fn record_histograms(&mut self) {
-        self.histograms.sort_by_key(HistogramItem::is_custom);
-        for custom in [false, true] {
-            let mut record = self.record.float_histograms(custom);
-            for item in self.histograms.iter().filter(|item| item.is_custom() == custom) {
-                record.push(SeriesRef(u64::from(item.series)), item.t, &item.histogram);
-            }
-        }
+    /// Adds the records of all histograms, or of late ones, to those to be logged.
+    pub(super) fn record_histograms(&mut self, late_only: bool) {
+        let some = self.histograms.iter().filter(|item| item.late || !late_only);
+        let with_starts = some.clone().any(|item| item.start != 0);
+        self.record.histograms(with_starts, some.map(HistogramItem::entry));
     }
 
     pub(super) fn apply_histograms(
@@ -148,16 +153,33 @@ impl HeadWriter {
         for item in &self.histograms {
             let Some((cells, slot)) = walk.go(item.series) else { continue };
             let entry = cells.entry(slot);
-            if entry.is(HAS_LAST) && item.t <= entry.last_t {
+            let mut late = item.late;
+            if !late && entry.is(HAS_LAST) && item.t <= entry.last_t {
                 // An earlier row of this batch came in between.
                 let s = Sample { t: item.t, v: f64::from_bits(fingerprint(&item.histogram)) };
                 match bounds.verdict(last_of(entry), !entry.is(LAST_ON_DISK), s) {
                     Verdict::Same => item.count(out),
-                    other => refuse_histogram(out, item, other, bounds, head),
+                    Verdict::Late => {
+                        late = true;
+                        sum.overtaken.push((item.series, item.rows()));
+                    }
+                    other => refuse_histogram(out, item, other, head),
                 }
+                if !late {
+                    continue;
+                }
+            }
+            if late {
+                let room = make_room(head, cells, slot, item.series, sum);
+                if room.insert_histogram(item.t, item.start, &item.histogram) {
+                    sum.late_histograms += 1;
+                    sum.saw_late(item.t);
+                }
+                item.count(out);
                 continue;
             }
-            let moved = append(&head.mapper, head.rule, cells, slot, item.series, item.t, &item.histogram);
+            let moved =
+                head.place(cells, slot, item.series).append_histogram(item.t, item.start, &item.histogram);
             sum.opened += moved.opened;
             sum.mapped += moved.mapped;
             sum.min = sum.min.min(item.t);

@@ -10,8 +10,6 @@ mod histograms;
 mod resolve;
 mod verdict;
 
-pub(super) use apply::write_late;
-
 use super::Head;
 use super::entry::{PENDING, UNLOGGED};
 use super::page::Walk;
@@ -109,10 +107,36 @@ impl HeadWriter {
                 cells.entry(slot).flags &= !PENDING;
             }
         }
-        for item in &self.histograms {
+        for item in self.histograms.iter().filter(|item| !item.late) {
             if let Some((cells, slot)) = walk.go(item.series) {
                 cells.entry(slot).flags &= !PENDING;
             }
+        }
+    }
+
+    /// Adds the record of all samples, or of late ones, to those to be logged.
+    fn record_samples(&mut self, batch: &Batch<'_>, late_only: bool) {
+        if self.items.is_empty() {
+            return;
+        }
+        let items = self.items.iter().filter(|item| item.late || !late_only);
+        let starts = self.head.starts_of(batch);
+        if !starts.is_empty() {
+            let mut record = self.record.samples_with_starts();
+            for item in items {
+                let s = batch.samples[item.at as usize];
+                let start = starts.get(item.at as usize).copied().unwrap_or(0);
+                record.push(SeriesRef(u64::from(item.series)), s.t, start, s.v);
+            }
+            return;
+        }
+        let mut record = self.record.samples();
+        if !late_only {
+            record.reserve(self.items.len());
+        }
+        for item in items {
+            let s = batch.samples[item.at as usize];
+            record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
         }
     }
 
@@ -123,12 +147,8 @@ impl HeadWriter {
             // Before they are applied, so that an answer never speaks of late samples which only memory has; chunk
             // markers follow when they are known. And before the other log: in-order samples that it had without
             // memory having them would make a replay take later ones, logged behind them, for late.
-            let mut record = self.record.samples();
-            for item in self.items.iter().filter(|item| item.late) {
-                let s = batch.samples[item.at as usize];
-                record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
-            }
-            drop(record);
+            self.record_samples(batch, true);
+            self.record_histograms(true);
             head.wbl()?.log(&self.record)?;
             self.record.clear();
         }
@@ -145,16 +165,9 @@ impl HeadWriter {
                 record.push(SeriesRef(u64::from(*series)), pairs.iter().map(|pair| index.texts.label(*pair)));
             }
         }
-        if !self.items.is_empty() {
-            let mut record = self.record.samples();
-            record.reserve(self.items.len());
-            for item in &self.items {
-                let s = batch.samples[item.at as usize];
-                record.push(SeriesRef(u64::from(item.series)), s.t, s.v);
-            }
-        }
+        self.record_samples(batch, false);
         if !self.histograms.is_empty() {
-            self.record_histograms();
+            self.record_histograms(false);
         }
         if !self.exemplars.is_empty() {
             let mut record = self.record.exemplars();
@@ -217,7 +230,7 @@ impl Writer for HeadWriter {
         });
         // One batch with late samples at a time: its records, chunks and markers must not interleave with
         // those of another batch for the same series.
-        let late = self.items.iter().any(|item| item.late);
+        let late = self.items.iter().any(|item| item.late) || self.histograms.iter().any(|item| item.late);
         let _late = late.then(|| head.late_order.lock());
         if let Err(e) = self.log(batch, late, outcome) {
             self.settle();
@@ -230,8 +243,9 @@ impl Writer for HeadWriter {
         head.saw_late(sum.late_min, sum.late_max);
         let metrics = &head.metrics;
         metrics.floats_appended.add(sum.appended + sum.late);
-        metrics.histograms_appended.add(sum.histograms);
+        metrics.histograms_appended.add(sum.histograms + sum.late_histograms);
         metrics.late_appended.add(sum.late);
+        metrics.late_histograms_appended.add(sum.late_histograms);
         metrics.chunks_created.add(sum.opened);
         metrics.chunks_mapped.add(sum.mapped);
         if sum.opened > 0 {

@@ -1,11 +1,11 @@
 //! What becomes of a sample: upstream's rules against the newest sample of its series.
 
 use super::histograms::{HistogramItem, Seen};
-use crate::head::entry::{Entry, HAS_LAST, HISTOGRAM, LAST_ON_DISK, PENDING};
+use crate::head::entry::{Entry, HAS_LAST, HISTOGRAM, INTEGER, LAST_ON_DISK, PENDING};
 use crate::head::{Bounds, Head};
 use model::{FloatHistogram, Sample, is_stale_nan};
 use std::sync::Arc;
-use storage::{Batch, RejectReason, Rejection, RowKind, WriteOutcome};
+use storage::{Batch, HistogramRow, RejectReason, Rejection, RowKind, WriteOutcome};
 
 /// A sample that passed the checks.
 #[derive(Clone, Copy)]
@@ -115,9 +115,12 @@ pub(super) fn check(
         let s = batch.samples[at as usize];
         if entry.is(HISTOGRAM) && is_stale_nan(s.v) {
             // The end of a histogram series is a histogram too, as upstream has it.
-            let h = Arc::new(FloatHistogram { sum: s.v, ..FloatHistogram::default() });
+            let integer = entry.is(INTEGER);
+            let histogram = Arc::new(FloatHistogram { sum: s.v, integer, ..FloatHistogram::default() });
+            let start = batch.starts.get(at as usize).copied().unwrap_or(0);
+            let h = HistogramRow { t: s.t, start, histogram };
             let mut seen = Seen { entry, series, row, last, known };
-            if !seen.check((RowKind::Sample, at, s.t), h, bounds, items, histograms, out, head) {
+            if !seen.check((RowKind::Sample, at), &h, bounds, items, histograms, out, head) {
                 return false;
             }
             (last, known) = (seen.last, seen.known);
@@ -127,7 +130,7 @@ pub(super) fn check(
             Verdict::Append => {
                 if entry.is(PENDING) && !bounds.alone {
                     let own = items.iter().rev().any(|item| item.series == series && !item.late);
-                    if !own && !histograms.iter().any(|item| item.series == series) {
+                    if !own && !histograms.iter().any(|item| item.series == series && !item.late) {
                         return false;
                     }
                 }
@@ -148,8 +151,7 @@ pub(super) fn check(
         let mut seen = Seen { entry, series, row, last, known };
         for at in rows(of.histograms.clone(), batch.histograms.len()) {
             let h = &batch.histograms[at as usize];
-            let place = (RowKind::Histogram, at, h.t);
-            if !seen.check(place, h.histogram.clone(), bounds, items, histograms, out, head) {
+            if !seen.check((RowKind::Histogram, at), h, bounds, items, histograms, out, head) {
                 return false;
             }
         }
