@@ -34,6 +34,7 @@ pub(crate) struct Maintainer {
     segment_bytes: u64,
     delay_file: Option<PathBuf>,
     hold_budget_bytes: u64,
+    pub(crate) now: fn() -> SystemTime,
     running: Mutex<Running>,
     /// When late samples were last handed over.
     last_late: Mutex<Instant>,
@@ -66,6 +67,7 @@ impl Maintainer {
             segment_bytes: options.block_segment_bytes,
             delay_file: options.delay_compact_file.clone(),
             hold_budget_bytes: options.hold_budget_bytes,
+            now: options.now,
             running: Mutex::new(options.running),
             last_late: Mutex::new(Instant::now()),
             turn: Mutex::new(()),
@@ -133,7 +135,7 @@ impl Maintainer {
     }
 
     fn fresh_ulid(&self) -> Ulid {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let now = (self.now)().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         Ulid::from_parts(now, rand::random())
     }
 
@@ -283,6 +285,11 @@ impl Db {
             && m.last_late.lock().elapsed().as_millis() as i64 > m.chunk_range;
         if due || late_due {
             let late = head.cut_late().map_err(failed)?;
+            // Before the in-order ones: a start that finds these takes late chunks before their end for stored.
+            if let Some(cut) = &late {
+                *m.last_late.lock() = Instant::now();
+                self.blocks_of_late_samples(m, cut, first)?;
+            }
             let mut end = first;
             while due && max - end.max(min) > m.chunk_range / 2 * 3 {
                 // In-order samples can no longer be appended to this range; late ones of it come along.
@@ -295,8 +302,6 @@ impl Db {
                 end += m.chunk_range;
             }
             if let Some(cut) = late {
-                *m.last_late.lock() = Instant::now();
-                self.blocks_of_late_samples(m, &cut, first)?;
                 head.drop_late(&cut, end).map_err(failed)?;
             }
             if due {

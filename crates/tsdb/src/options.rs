@@ -37,6 +37,8 @@ pub struct Options {
     pub store_starts: bool,
     /// Histogram chunks keep start timestamps (feature `histograms-st-encoding`).
     pub histogram_starts: bool,
+    /// The wall clock: for names only, so it may jump.
+    pub now: fn() -> std::time::SystemTime,
     /// What may change later.
     pub running: Running,
 }
@@ -91,6 +93,7 @@ impl Default for Options {
             max_metadata: 100_000,
             store_starts: false,
             histogram_starts: false,
+            now: std::time::SystemTime::now,
             running: Running::default(),
         }
     }

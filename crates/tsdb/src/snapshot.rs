@@ -6,7 +6,7 @@ use model::TimeRange;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 use storage::select::ListSeriesSet;
 use storage::{Series, StorageError};
 use ulid::Ulid;
@@ -36,7 +36,7 @@ impl Db {
     pub(crate) fn write_snapshot(&self, skip_head: bool) -> Result<String, StorageError> {
         let m = self.maintainer();
         let _turn = m.turn.lock();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = (m.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = name(now.as_secs(), rand::random());
         let target = m.dir.join("snapshots").join(&name);
         m.disk.create_dir_all(&target).map_err(failed)?;

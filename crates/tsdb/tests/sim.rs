@@ -7,10 +7,11 @@
 use disk::{Disk, OsDisk};
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
 use model::{FloatHistogram, Labels, Matcher, Sample, TimeRange};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use storage::admin::Admin;
 use storage::feed::{Feed, FeedBatch, Position};
 use storage::{
@@ -21,8 +22,11 @@ use testkit::{FaultyDisk, Loss};
 use tsdb::feed::LogFeed;
 use tsdb::{Db, Options, ReplayHandle, Running};
 
-/// Seeds that once found something, with floats only.
+/// Seeds that once found something with floats only, before there were failing fsyncs, reloads, retention and a jumping
+/// clock: they run without these.
 const FOUND: &[u64] = &[114, 248, 264, 279, 313, 388, 411, 506, 671, 838, 1088, 1188, 1267, 1483, 1490];
+/// Seeds that found something since.
+const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288];
 /// The same with histograms.
 const FOUND_WITH_HISTOGRAMS: &[u64] = &[];
 const SERIES: usize = 6;
@@ -69,12 +73,17 @@ type Rows = BTreeMap<(usize, i64), f64>;
 struct Sim {
     seed: u64,
     dice: Dice,
+    /// Decides over the newer actions.
+    more: Option<Dice>,
     disk: FaultyDisk,
     truth: Truth,
     /// Ranges of series whose deletion was asked for.
     deleted: Vec<(usize, TimeRange)>,
     /// Sent and never acknowledged; they may have reached one of two logs only.
     unanswered: BTreeSet<(usize, i64)>,
+    /// Before this time retention may have deleted: what is gone may be gone, and an older log may bring it back.
+    retained_from: i64,
+    running: Running,
     now: i64,
     /// Length of the shortest block.
     range: i64,
@@ -173,12 +182,20 @@ impl Sim {
         // Milliseconds for the ways that depend on passing time, else so long that it does not pass.
         let step = if dice.one_in(4) { 1 } else { 5000 };
         let sync = dice.one_in(2);
+        let running = Running {
+            out_of_order_window_ms: step * 120,
+            retention_time_ms: 0,
+            max_exemplars: 50,
+            ..Running::default()
+        };
         Sim {
             seed,
             disk: FaultyDisk::new(seed),
             truth: Truth::new(),
             deleted: Vec::new(),
             unanswered: BTreeSet::new(),
+            retained_from: i64::MIN,
+            running,
             now: START,
             range: step * 20,
             step,
@@ -190,12 +207,13 @@ impl Sim {
             labels: BTreeMap::new(),
             log: Vec::new(),
             histograms,
+            more: (!FOUND.contains(&seed)).then_some(Dice(seed ^ 0x5eed)),
             dice,
         }
     }
 
     fn open(&self) -> Result<Db, tsdb::OpenError> {
-        open_on(self.disk.shared(), Path::new(DATA), self.range, self.sync)
+        open_on(self.disk.shared(), Path::new(DATA), self.range, self.sync, self.running)
     }
 
     fn crashed(&self, at: u64) -> bool {
@@ -321,15 +339,22 @@ impl Sim {
 
     /// Compares everything with what is known.
     fn check(&self, found: &Rows, when: &str) {
+        self.check_before(found, i64::MAX, when);
+    }
+
+    /// Compares everything; of samples from `end` on nothing needs to be there.
+    fn check_before(&self, found: &Rows, end: i64, when: &str) {
         for (at, v) in found {
             let known = self.truth.get(at);
             self.ensure(known.is_some(), || format!("{when}: {at:?} = {v} from nowhere"));
             let Some((fate, values)) = known else { continue };
             self.ensure(values.contains(v), || format!("{when}: {at:?} = {v}, sent were {values:?}"));
-            self.ensure(*fate != Fate::Gone, || format!("{when}: {at:?} = {v} was gone"));
+            let gone = *fate == Fate::Gone && at.1 >= self.retained_from;
+            self.ensure(!gone, || format!("{when}: {at:?} = {v} was gone"));
         }
         for (at, (fate, _)) in &self.truth {
-            let lost = *fate == Fate::Sure && !found.contains_key(at);
+            let lost =
+                *fate == Fate::Sure && at.1 >= self.retained_from && at.1 < end && !found.contains_key(at);
             self.ensure(!lost, || {
                 let of = found.keys().filter(|k| k.0 == at.0).map(|k| (k.1 - START) / self.step);
                 let lost = (at.1 - START) / self.step;
@@ -346,6 +371,41 @@ impl Sim {
         for (at, (fate, _)) in &mut self.truth {
             *fate = if found.contains_key(at) { Fate::Sure } else { Fate::Gone };
         }
+    }
+
+    /// Retention may have deleted blocks that end before its limit, counted from the end of the newest block.
+    fn retain(&mut self) {
+        if self.running.retention_time_ms > 0 {
+            let newest = self.truth.keys().map(|(_, t)| *t).max().unwrap_or(START);
+            let end = newest - newest.rem_euclid(self.range) + self.range;
+            self.retained_from = self.retained_from.max(end - self.running.retention_time_ms);
+        }
+    }
+
+    /// A reload: another window, retention on or off, another number of exemplars.
+    fn reload(&mut self, db: &Db, more: &mut Dice) {
+        self.running.out_of_order_window_ms = self.step * [0, 40, 120][more.below(3) as usize];
+        self.running.retention_time_ms = self.step * [0, 0, 100, 200][more.below(4) as usize];
+        self.running.max_exemplars = [0, 5, 50][more.below(3) as usize];
+        db.apply_config(self.running);
+        let Running { out_of_order_window_ms: window, retention_time_ms: retention, .. } = self.running;
+        self.note(format!("reload: window {}, retention {}", window / self.step, retention / self.step));
+    }
+
+    /// A copy by hard links, which is opened.
+    fn snapshot(&mut self, db: &Db, skip_head: bool) {
+        let done = db.snapshot(skip_head);
+        self.note(format!("snapshot, skip_head {skip_head}: {done:?}"));
+        let Ok(name) = done else { return };
+        let dir = Path::new(DATA).join("snapshots").join(name);
+        let running = Running { retention_time_ms: 0, ..self.running };
+        let copy = open_on(self.disk.shared(), &dir, self.range, self.sync, running);
+        if let Ok(copy) = copy {
+            let found = self.read(&copy, "snapshot");
+            let newest = if skip_head { i64::MIN } else { i64::MAX };
+            self.check_before(&found, newest, "snapshot");
+        }
+        let _ = self.disk.remove_dir_all(&dir);
     }
 
     /// The follower reads what there is. Acknowledged samples must come by, also across restarts.
@@ -382,7 +442,8 @@ impl Sim {
         for (at, (fate, values)) in &self.truth {
             let came =
                 self.delivered.get(at).is_some_and(|(_, seen)| values.iter().any(|v| seen.contains(v)));
-            let missed = *fate == Fate::Sure && !came && !self.unanswered.contains(at);
+            let missed =
+                *fate == Fate::Sure && !came && !self.unanswered.contains(at) && at.1 >= self.retained_from;
             self.ensure(!missed, || format!("{at:?} was acknowledged and the follower missed it"));
         }
     }
@@ -411,8 +472,31 @@ impl Sim {
             if faults_end > 0 && n >= faults_end {
                 self.disk.set_budget(None);
                 self.disk.fail_ops([]);
+                self.disk.fail_syncs(0);
                 faults_end = 0;
                 self.note("faults end".into());
+            }
+            if let Some(mut more) = self.more.take() {
+                match more.below(40) {
+                    0 => self.reload(&db, &mut more),
+                    1 => {
+                        let count = 1 + more.below(4);
+                        self.note(format!("{count} fsyncs fail"));
+                        self.disk.fail_syncs(count);
+                        faults_end = n + 1 + more.below(12);
+                    }
+                    2 => {
+                        CLOCK.set(1_700_000_000 - more.below(400_000_000));
+                        self.note("the clock jumps".into());
+                    }
+                    3 => {
+                        let second = self.open();
+                        self.ensure(second.is_err(), || "a second process gets the lock".into());
+                    }
+                    4 => self.snapshot(&db, true),
+                    _ => {}
+                }
+                self.more = Some(more);
             }
             match self.dice.below(40) {
                 0..=23 => self.write(&db),
@@ -421,23 +505,13 @@ impl Sim {
                     let hold = Some(self.followed.segment);
                     let done = db.maintain(hold);
                     self.note(format!("maintain {:?}", done.err()));
+                    self.retain();
                 }
                 33 => {
                     let done = db.clean_tombstones();
                     self.note(format!("clean {:?}", done.err()));
                 }
-                34 => {
-                    let done = db.snapshot(false);
-                    self.note(format!("snapshot {done:?}"));
-                    if let Ok(name) = done {
-                        let dir = Path::new(DATA).join("snapshots").join(name);
-                        let copy = open_on(self.disk.shared(), &dir, self.range, self.sync);
-                        if let Ok(copy) = copy {
-                            self.check(&self.read(&copy, "snapshot"), "snapshot");
-                        }
-                        let _ = self.disk.remove_dir_all(&dir);
-                    }
-                }
+                34 => self.snapshot(&db, false),
                 35 => {
                     self.disk.set_budget(Some(self.dice.below(3000)));
                     self.note("disk fills up".into());
@@ -466,6 +540,7 @@ impl Sim {
             self.check(&self.read(&db, "at the end"), "at the end");
             self.disk.set_budget(None);
             self.disk.fail_ops([]);
+            self.disk.fail_syncs(0);
         }
         drop(db);
         self.reboot();
@@ -519,13 +594,13 @@ impl Sim {
     }
 }
 
-fn open_on(disk: Arc<dyn Disk>, dir: &Path, range: i64, sync: bool) -> Result<Db, tsdb::OpenError> {
-    let running = Running {
-        out_of_order_window_ms: range * 6,
-        retention_time_ms: 0,
-        max_exemplars: 50,
-        ..Running::default()
-    };
+fn open_on(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    range: i64,
+    sync: bool,
+    running: Running,
+) -> Result<Db, tsdb::OpenError> {
     let options = Options {
         min_block_duration_ms: range,
         max_block_duration_ms: range * 9,
@@ -534,9 +609,19 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path, range: i64, sync: bool) -> Result<Db
         wal_sync: sync,
         wal_sync_inline: true,
         running,
+        now: clock,
         ..Options::default()
     };
     Db::open(disk, dir, options, &meter::Registry::new(), ReplayHandle::default())
+}
+
+thread_local! {
+    /// Seconds since 1970 for what reads the clock: names of blocks and snapshots.
+    static CLOCK: Cell<u64> = const { Cell::new(1_700_000_000) };
+}
+
+fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(CLOCK.get())
 }
 
 fn env(name: &str) -> Option<u64> {
@@ -549,7 +634,7 @@ fn nothing_is_lost_invented_or_doubled() {
         Sim::run(seed, env("PYRRHA_SIM_HISTOGRAMS").is_some());
         return;
     }
-    FOUND.iter().chain(&(0..25).collect::<Vec<u64>>()).for_each(|seed| {
+    FOUND.iter().chain(FOUND_LATER).chain(&(0..25).collect::<Vec<u64>>()).for_each(|seed| {
         Sim::run(*seed, false);
     });
 }
@@ -583,7 +668,7 @@ fn thousands_of_seeds() {
 #[test]
 fn real_disks_behave_like_the_simulated_one() {
     let dir = tempfile::tempdir().expect("folder");
-    let db = open_on(Arc::new(OsDisk), dir.path(), 100_000, false).expect("opens");
+    let db = open_on(Arc::new(OsDisk), dir.path(), 100_000, false, Running::default()).expect("opens");
     db.maintain(None).expect("maintains");
     assert!(try_read(&db, 0).expect("reads").is_empty());
 }

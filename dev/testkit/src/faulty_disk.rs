@@ -1,8 +1,12 @@
 //! A disk in memory that fails on demand: errors, a full disk, torn writes, power loss. Seedable, so that a
 //! failure found once is found again.
 //!
-//! Three ways to lose something:
+//! Ways to lose something:
 //! * [`FaultyDisk::fail_ops`]: single operations fail and the program goes on;
+//! * [`FaultyDisk::fail_syncs`]: the next fsyncs fail. What a failed fsync did not write is never written by a later
+//!   one, as on Linux: the pages count as clean;
+//! * [`FaultyDisk::set_full`]: there is no room for files whose path holds a text;
+//! * [`FaultyDisk::set_read_only`]: nothing may be changed;
 //! * [`FaultyDisk::crash_at`]: from the n-th operation on nothing reaches the disk, as if the process had died
 //!   there; then [`FaultyDisk::reboot`] with [`Loss::Kill`] keeps everything flushed;
 //! * [`FaultyDisk::reboot`] with [`Loss::Power`]: of what was not durable a random part is missing, torn or zero.
@@ -38,6 +42,11 @@ struct State {
     ops: u64,
     fail_ops: BTreeSet<u64>,
     crash_at: Option<u64>,
+    /// Fsyncs of files that still fail.
+    fail_syncs: u64,
+    read_only: bool,
+    /// Paths with this text cannot grow.
+    full: Option<String>,
     /// Bytes that may still be added.
     budget: Option<u64>,
     rng: u64,
@@ -47,6 +56,21 @@ struct State {
 struct Inode {
     data: Vec<u8>,
     durable: Vec<u8>,
+    /// Bytes that a failed fsync did not write; in memory only until they are written again.
+    lost: Vec<std::ops::Range<usize>>,
+}
+
+impl Inode {
+    /// What a successful fsync makes durable: everything but what an earlier one lost.
+    fn synced(&self) -> Vec<u8> {
+        let mut durable = self.data.clone();
+        for range in &self.lost {
+            if let Some(bytes) = durable.get_mut(range.clone()) {
+                bytes.fill(0);
+            }
+        }
+        durable
+    }
 }
 
 impl FaultyDisk {
@@ -74,6 +98,21 @@ impl FaultyDisk {
     /// From this operation on everything fails and nothing has an effect; an append may leave a part behind.
     pub fn crash_at(&self, op: u64) {
         self.0.lock().crash_at = Some(op);
+    }
+
+    /// The next `count` fsyncs of files fail, and lose what they should have written.
+    pub fn fail_syncs(&self, count: u64) {
+        self.0.lock().fail_syncs = count;
+    }
+
+    /// Nothing can be added to files whose path holds `text`; an append leaves a part behind.
+    pub fn set_full(&self, text: Option<&str>) {
+        self.0.lock().full = text.map(str::to_owned);
+    }
+
+    /// Whether every changing operation fails with "read-only file system".
+    pub fn set_read_only(&self, read_only: bool) {
+        self.0.lock().read_only = read_only;
     }
 
     /// Bytes that may still be added before the disk is full; `None`: no end.
@@ -108,6 +147,7 @@ impl FaultyDisk {
                 file.data = old.after_power_loss(&file);
             }
             file.durable = file.data.clone();
+            file.lost.clear();
             new.inodes.insert(*inode, file);
         }
         new.durable_names = names.clone();
@@ -142,6 +182,9 @@ impl State {
 
     /// Durable bytes, and of those behind them a random part: cut, or with a hole of zeros.
     fn after_power_loss(&mut self, file: &Inode) -> Vec<u8> {
+        if !file.lost.is_empty() {
+            return file.durable.clone();
+        }
         if !file.data.starts_with(&file.durable) {
             return if self.random().is_multiple_of(2) { file.data.clone() } else { file.durable.clone() };
         }
@@ -158,6 +201,9 @@ impl State {
     /// Counts a changing operation and tells whether it fails.
     fn count(&mut self, op: &'static str, path: &Path) -> Result<()> {
         self.ops += 1;
+        if self.read_only {
+            return Err(DiskError::new(op, path, ErrorKind::ReadOnlyFilesystem.into()));
+        }
         if self.crash_at.is_some_and(|at| self.ops > at) {
             return Err(DiskError::new(op, path, Error::other("simulated crash")));
         }
@@ -297,6 +343,9 @@ impl Disk for FaultyDisk {
 
     fn create_dir_all(&self, path: &Path) -> Result<()> {
         let mut state = self.0.lock();
+        if state.read_only && !state.dirs.contains(path) {
+            return Err(DiskError::new("mkdir", path, ErrorKind::ReadOnlyFilesystem.into()));
+        }
         for dir in path.ancestors() {
             state.dirs.insert(dir.to_owned());
         }
@@ -354,6 +403,9 @@ impl Disk for FaultyDisk {
 
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>> {
         let mut state = self.0.lock();
+        if state.read_only {
+            return Err(DiskError::new("open", path, ErrorKind::ReadOnlyFilesystem.into()));
+        }
         if !state.locks.insert(path.to_owned()) {
             return Err(DiskError::new("flock", path, ErrorKind::WouldBlock.into()));
         }
@@ -385,6 +437,11 @@ impl File for FaultyFile {
         let mut state = self.disk.0.lock();
         let mut done = state.count("write", &self.path);
         let mut kept = bytes.len();
+        let full =
+            state.full.as_ref().is_some_and(|text| self.path.to_string_lossy().contains(text.as_str()));
+        if full && done.is_ok() {
+            done = Err(DiskError::new("write", &self.path, ErrorKind::StorageFull.into()));
+        }
         if done.is_err() {
             kept = if state.may_tear() { state.below(bytes.len()) } else { 0 };
         }
@@ -435,6 +492,10 @@ impl File for FaultyFile {
         if let Some(file) = state.inodes.get_mut(&self.inode) {
             let freed = (file.data.len() as u64).saturating_sub(len);
             file.data.resize(len as usize, 0);
+            file.lost.retain_mut(|lost| {
+                lost.end = lost.end.min(len as usize);
+                lost.start < lost.end
+            });
             if let Some(budget) = &mut state.budget {
                 *budget += freed;
             }
@@ -443,8 +504,19 @@ impl File for FaultyFile {
     }
 
     fn sync(&self) -> Result<()> {
-        self.disk.0.lock().count("fsync", &self.path)?;
-        self.with(|file| file.durable = file.data.clone());
+        let mut state = self.disk.0.lock();
+        state.count("fsync", &self.path)?;
+        let fails = state.fail_syncs > 0;
+        state.fail_syncs = state.fail_syncs.saturating_sub(1);
+        let Some(file) = state.inodes.get_mut(&self.inode) else { return Ok(()) };
+        if fails {
+            let (sure, end) = (file.durable.len(), file.data.len());
+            if sure < end {
+                file.lost.push(sure..end);
+            }
+            return Err(DiskError::new("fsync", &self.path, Error::other("simulated failure")));
+        }
+        file.durable = file.synced();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub(super) struct WalMetrics {
     pub(super) fsync_duration: Summary,
+    pub(super) fsyncs_failed: Counter,
     pub(super) page_flushes: Counter,
     pub(super) completed_pages: Counter,
     pub(super) truncations_failed: Counter,
@@ -31,6 +32,10 @@ impl WalMetrics {
                 &name("fsync_duration_seconds"),
                 "Duration of write log fsync.",
                 &[0.5, 0.9, 0.99],
+            ),
+            fsyncs_failed: registry.counter(
+                &name("fsyncs_failed_total").replacen("prometheus", "pyrrha", 1),
+                "Times that a segment could not be made durable. Nothing is written to such a segment any more.",
             ),
             page_flushes: registry.counter(&name("page_flushes_total"), "Total number of page flushes."),
             completed_pages: registry

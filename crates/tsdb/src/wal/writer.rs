@@ -164,6 +164,8 @@ struct Out {
     len: u64,
     /// Bytes behind `len` may exist, left by a failed write.
     dirty: bool,
+    /// An fsync failed: what the medium holds of this segment is unknown, so nothing more is written to it.
+    poisoned: bool,
 }
 
 impl Wal {
@@ -204,7 +206,7 @@ impl Wal {
                 spare: Vec::new(),
             }),
             done: Condvar::new(),
-            out: Mutex::new(Out { file, segment: first, len: 0, dirty: false }),
+            out: Mutex::new(Out { file, segment: first, len: 0, dirty: false, poisoned: false }),
             published: Mutex::new(Published { end: start, closed: false }),
             grown: Condvar::new(),
             metrics,
@@ -276,9 +278,8 @@ impl Wal {
 
     /// Makes everything logged so far durable.
     pub fn sync(&self) -> Result<(), WalError> {
-        let out = self.0.out.lock();
-        self.0.timed_sync(&*out.file)?;
-        Ok(())
+        let mut out = self.0.out.lock();
+        Ok(self.0.sync_active(&mut out)?)
     }
 
     /// Removes segments before `segment` (never the active one) and syncs the directory.
@@ -317,7 +318,7 @@ impl Wal {
             queue.tickets
         };
         let padded = inner.commit(ticket);
-        let synced = inner.timed_sync(&*inner.out.lock().file);
+        let synced = inner.sync_active(&mut inner.out.lock());
         inner.join_syncer();
         inner.published.lock().closed = true;
         inner.grown.notify_all();
@@ -419,7 +420,11 @@ impl Inner {
         let mut out = self.out.lock();
         for (i, run) in runs.iter().enumerate() {
             if let Err(error) = self.write_run(&mut out, run) {
-                let end = Position { segment: out.segment, offset: out.len };
+                // A poisoned segment is left behind: the next records begin another, and show whether syncing works.
+                let end = match out.poisoned {
+                    true => Position { segment: out.segment + 1, offset: 0 },
+                    false => Position { segment: out.segment, offset: out.len },
+                };
                 return Err((i, end, error.into()));
             }
             let mut published = self.published.lock();
@@ -431,7 +436,11 @@ impl Inner {
     }
 
     fn write_run(&self, out: &mut Out, run: &Run) -> disk::Result<()> {
+        if out.poisoned && run.segment == out.segment {
+            return Err(DiskError::other("write", out.file.path(), "an earlier fsync failed"));
+        }
         if out.dirty {
+            // Also before the next segment: what was refused must not come to light in front of it.
             out.file.truncate(out.len)?;
             out.dirty = false;
         }
@@ -444,7 +453,7 @@ impl Inner {
         out.dirty = true;
         let flushed = out.file.append(&run.bytes);
         let done = match self.options.fsync {
-            true => flushed.and_then(|()| self.timed_sync(&*out.file)),
+            true => flushed.and_then(|()| self.sync_active(out)),
             false => flushed,
         };
         if let Err(error) = done {
@@ -471,9 +480,10 @@ impl Inner {
             return Err(e);
         }
         let full = std::mem::replace(&mut out.file, file);
-        (out.segment, out.len) = (segment, 0);
+        let poisoned = std::mem::replace(&mut out.poisoned, false);
+        (out.segment, out.len, out.dirty) = (segment, 0, false);
         self.metrics.current_segment.set(f64::from(segment));
-        if !self.options.fsync {
+        if !self.options.fsync && !poisoned {
             self.sync_beside(full);
         }
         Ok(())
@@ -482,10 +492,11 @@ impl Inner {
     /// Makes a full segment durable without holding writers up.
     fn sync_beside(&self, full: Box<dyn File>) {
         self.join_syncer();
-        let duration = self.metrics.fsync_duration.clone();
+        let (duration, failed) = (self.metrics.fsync_duration.clone(), self.metrics.fsyncs_failed.clone());
         let sync = move || {
             let start = Instant::now();
             if let Err(e) = full.sync() {
+                failed.inc();
                 tracing::error!(component = "tsdb", err = %e, "sync previous segment");
             }
             duration.observe(start.elapsed().as_secs_f64());
@@ -506,6 +517,23 @@ impl Inner {
         {
             tracing::error!(component = "tsdb", "sync of the previous segment panicked");
         }
+    }
+
+    /// Makes the active segment durable. A failure poisons it: the system forgets which pages it could not write,
+    /// and a later fsync would succeed without them.
+    fn sync_active(&self, out: &mut Out) -> disk::Result<()> {
+        let done = self.timed_sync(&*out.file);
+        if let Err(e) = &done {
+            out.poisoned = true;
+            self.metrics.fsyncs_failed.inc();
+            tracing::error!(
+                component = "tsdb",
+                err = %e,
+                segment = out.segment,
+                "Making the log durable failed; nothing more is written to this segment"
+            );
+        }
+        done
     }
 
     fn timed_sync(&self, file: &dyn File) -> disk::Result<()> {
