@@ -10,6 +10,7 @@ pub mod process;
 pub mod push;
 pub mod query;
 pub mod target;
+pub mod write;
 
 use std::path::PathBuf;
 

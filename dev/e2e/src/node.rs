@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Node {
     program: PathBuf,
     args: Vec<String>,
+    /// Arguments of the present program alone.
+    own: Vec<String>,
     dir: tempfile::TempDir,
     pub address: String,
     process: Option<Process>,
@@ -24,6 +26,13 @@ impl Node {
     /// Writes `config` to a fresh folder and starts `program` on a free port; waits until it is ready.
     #[track_caller]
     pub fn start(program: &Path, role: Role, config: &str, extra: &[&str]) -> Self {
+        let mut node = Node::prepare(program, role, config, extra);
+        node.run();
+        node
+    }
+
+    /// As [`Node::start`], but [`Node::run`] is left to the caller.
+    pub fn prepare(program: &Path, role: Role, config: &str, extra: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("config written");
         let address = format!("127.0.0.1:{}", free_port());
@@ -37,16 +46,15 @@ impl Node {
             Role::Agent => args.extend(["--agent".into(), format!("--storage.agent.path={}", path("data"))]),
         }
         args.extend(extra.iter().map(|a| (*a).to_owned()));
-        let mut node = Node { program: program.to_owned(), args, dir, address, process: None };
-        node.run();
-        node
+        Node { program: program.to_owned(), args, own: Vec::new(), dir, address, process: None }
     }
 
     /// Starts the process (again).
     #[track_caller]
     pub fn run(&mut self) {
+        let log = self.dir.path().join("log");
         let mut process =
-            Process::start(&self.program, &self.args, &self.address, &self.dir.path().join("log"))
+            Process::start(&self.program, &[&self.args[..], &self.own].concat(), &self.address, &log)
                 .expect("program starts");
         if let Err(why) = process.wait_ready("/-/ready") {
             panic!("{}: {why}\n{}", self.program.display(), self.log());
@@ -54,9 +62,11 @@ impl Node {
         self.process = Some(process);
     }
 
-    /// The next [`Node::run`] starts another program with the same arguments on the same folder.
-    pub fn set_program(&mut self, program: &Path) {
+    /// The next [`Node::run`] starts another program on the same folder: with the same arguments and those that
+    /// it alone gets.
+    pub fn set_program(&mut self, program: &Path, own: &[&str]) {
         program.clone_into(&mut self.program);
+        self.own = own.iter().map(|a| (*a).to_owned()).collect();
     }
 
     pub fn kill(&mut self) {
@@ -87,6 +97,17 @@ impl Node {
             let loud =
                 line.contains("level=ERROR") || line.contains("level=WARN") || line.contains("panicked");
             assert!(!loud || expected.iter().any(|e| line.contains(e)), "unexpected log line: {line}");
+        }
+    }
+}
+
+impl Drop for Node {
+    /// Of a failed test the end of the log is shown.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("{}:\n{}", self.program.display(), lines[lines.len().saturating_sub(25)..].join("\n"));
         }
     }
 }

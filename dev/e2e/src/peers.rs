@@ -29,9 +29,14 @@ impl Peer {
 
     /// The newest at hand: `$PYRRHA_<NAME>`, then `$PYRRHA_PEERS/<package>/usr/bin`, then PATH.
     pub fn find(self) -> Option<PathBuf> {
+        self.places().into_iter().next()
+    }
+
+    /// Where the program is found, first choice first.
+    fn places(self) -> Vec<PathBuf> {
         let (variable, package, programs) = self.names();
         if let Some(path) = std::env::var_os(variable) {
-            return Some(path.into());
+            return vec![path.into()];
         }
         let folders = std::env::var_os("PYRRHA_PEERS")
             .map(|dir| Path::new(&dir).join(package).join("usr/bin"))
@@ -42,7 +47,24 @@ impl Peer {
                     .flat_map(|p| std::env::split_paths(&p).collect::<Vec<_>>()),
             )
             .chain([PathBuf::from("/usr/sbin")]);
-        folders.flat_map(|dir| programs.iter().map(move |p| dir.join(p))).find(|p| p.is_file())
+        folders.flat_map(|dir| programs.iter().map(move |p| dir.join(p))).filter(|p| p.is_file()).collect()
+    }
+
+    /// One program of each version at hand, with its version; says on standard error which they are, or that the
+    /// test is skipped.
+    pub fn find_all_for(self, test: &str) -> Vec<(PathBuf, String)> {
+        let mut found: Vec<(PathBuf, String)> = Vec::new();
+        for path in self.places() {
+            let version = version_of(&path);
+            if found.iter().all(|(_, known)| *known != version) {
+                eprintln!("{test}: uses {} ({version})", path.display());
+                found.push((path, version));
+            }
+        }
+        if found.is_empty() {
+            eprintln!("{test}: SKIPPED, {self:?} is not installed (set {} or PYRRHA_PEERS)", self.names().0);
+        }
+        found
     }
 
     /// As [`Peer::find`]; says on standard error which program a test uses, or that it is skipped.

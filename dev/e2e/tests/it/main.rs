@@ -5,4 +5,5 @@ mod crash;
 mod demo;
 mod dropin;
 mod flow;
+mod full_disk;
 mod tls;
