@@ -34,7 +34,7 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
         return Err("empty duration string".into());
     }
     let bad = || format!("not a valid duration string: {}", crate::labels::quote(text));
-    const UNITS: [(&str, i64); 7] = [
+    const UNITS: [(&str, u64); 7] = [
         ("y", 365 * 86_400_000),
         ("w", 7 * 86_400_000),
         ("d", 86_400_000),
@@ -43,10 +43,10 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
         ("s", 1000),
         ("ms", 1),
     ];
-    let (mut rest, mut next_unit, mut total) = (text, 0usize, 0i64);
+    let (mut rest, mut next_unit, mut total) = (text, 0usize, 0u64);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: i64 = rest[..digits].parse().map_err(|_| bad())?;
+        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
         rest = &rest[digits..];
         let letters = rest.bytes().take_while(|b| !b.is_ascii_digit()).count();
         let unit = &rest[..letters];
@@ -67,10 +67,10 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
             .checked_mul(scale)
             .and_then(|ms| total.checked_add(ms))
             // Upstream counts nanoseconds in 64 bits.
-            .filter(|ms| *ms <= i64::MAX / 1_000_000)
+            .filter(|ms| *ms <= i64::MAX.unsigned_abs() / 1_000_000)
             .ok_or_else(|| "duration out of range".to_owned())?;
     }
-    Ok(total)
+    Ok(total as i64)
 }
 
 /// Formats milliseconds as upstream's `model.Duration.String`: `1h30m`, `0s`, `1w`, `10d`. Years and weeks

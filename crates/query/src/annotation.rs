@@ -86,9 +86,21 @@ impl Annotations {
                 forced.max_diff = forced.max_diff.max(f.max_diff);
             }
             (Detail::Overlap { count }, Detail::Overlap { count: n }) => *count += n,
-            // The place named is the last one.
+            // The place named is that of the node that is evaluated last: the outer one, else the later one.
+            _ if known.span.start <= span.start && span.end <= known.span.end => {}
             _ => known.span = span,
         }
+    }
+
+    /// Adds what another list holds.
+    pub(crate) fn absorb(&mut self, other: Annotations) {
+        for Annotation { level, text, span, detail } in other.list {
+            self.add(level, text, span, detail);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     fn warn(&mut self, span: Span, text: impl Into<String>) {

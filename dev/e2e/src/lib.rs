@@ -3,6 +3,7 @@
 //! Nothing of ours is linked here: our binary is started as a stranger would start it.
 #![forbid(unsafe_code)]
 
+pub mod differential;
 pub mod http;
 pub mod node;
 pub mod peers;

@@ -8,7 +8,7 @@ pub struct Series<'a> {
     pub samples: &'a [(i64, f64)],
 }
 
-fn varint(out: &mut Vec<u8>, mut n: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -16,7 +16,7 @@ fn varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(crate) fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

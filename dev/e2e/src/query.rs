@@ -4,7 +4,7 @@ use crate::http::Connection;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.bytes()
         .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
         .collect()

@@ -83,9 +83,33 @@ pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if part == 0 && exp == 1025 {
         return f64::MAX;
     }
-    let frac = (f64::from(part) / f64::from(1 << schema)).exp2() / 2.0;
+    let frac = match FRACTIONS.get(schema as usize) {
+        Some(row) => row[part as usize],
+        None => (f64::from(part) / f64::from(1 << schema)).exp2() / 2.0,
+    };
     ldexp(frac, exp)
 }
+
+/// Bounds between 0.5 and 1 of the schemas 0 to 8, to the last bit those of the libraries that fill histograms:
+/// each bound is the one before times the factor, or that of the coarser schema; the first factor was a bit too
+/// small when their table was made.
+static FRACTIONS: std::sync::LazyLock<Vec<Vec<f64>>> = std::sync::LazyLock::new(|| {
+    let mut all: Vec<Vec<f64>> = Vec::new();
+    for schema in 0..=8 {
+        let factor = if schema == 1 {
+            std::f64::consts::SQRT_2.next_down()
+        } else {
+            2f64.powf(1.0 / f64::from(1 << schema))
+        };
+        let mut row = vec![0.5];
+        for i in 1..1usize << schema {
+            let coarser = if i % 2 == 0 { all.last().map(|c| c[i / 2]) } else { None };
+            row.push(coarser.unwrap_or_else(|| row[i - 1] * factor));
+        }
+        all.push(row);
+    }
+    all
+});
 
 /// Index in a coarser schema.
 pub(super) fn coarser_index(index: i32, from: i32, to: i32) -> i32 {
@@ -249,7 +273,9 @@ mod tests {
             (1, 0, 2.0),
             (-1, 0, 0.5),
             (1, -1, 4.0),
-            (1, 1, std::f64::consts::SQRT_2),
+            (1, 1, std::f64::consts::SQRT_2.next_down()),
+            (3, 2, 1.6817928305074288),
+            (5, 3, 1.5422108254079407),
             (1024, 0, f64::MAX),
             (1025, 0, f64::INFINITY),
         ] {

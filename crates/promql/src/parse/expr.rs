@@ -287,7 +287,9 @@ impl Parser<'_> {
                         if s.is_finite() { format!("{s:.6}") } else { model::float::plain_string(s) };
                     self.complain(lhs.span(), format!("timestamp out of bounds for @ modifier: {number}"));
                 }
-                AtModifier::Timestamp((s * 1000.0).round() as i64)
+                // Go makes the least integer of what does not fit.
+                let ms = (s * 1000.0).round();
+                AtModifier::Timestamp(if ms < i64::MAX as f64 { ms as i64 } else { i64::MIN })
             }
             AtValue::Start => AtModifier::Start,
             AtValue::End => AtModifier::End,

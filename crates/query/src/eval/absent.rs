@@ -6,17 +6,14 @@ use crate::column::Column;
 use crate::plan::Node;
 use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
 
-/// The labels that a selector pins down by equality, each named once.
+/// The labels that a selector pins down by equality and does not match on otherwise.
 pub(super) fn labels_of(node: &Node) -> Labels {
     let Some(selector) = node.selector() else { return Labels::empty() };
     let mut builder = LabelsBuilder::new();
-    let mut seen: Vec<&str> = Vec::new();
+    let named = |name: &str| selector.matchers.iter().filter(|m| m.name == name).count();
     for m in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
-        if m.op == MatchOp::Equal && !seen.contains(&m.name.as_str()) {
+        if m.op == MatchOp::Equal && named(&m.name) == 1 {
             builder.set(&m.name, &m.value);
-            seen.push(&m.name);
-        } else {
-            builder.remove(&m.name);
         }
     }
     builder.finish()

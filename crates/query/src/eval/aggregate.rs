@@ -173,9 +173,6 @@ impl Eval<'_> {
             Some(param) => self.scalar(param, grid)?,
             None => Vec::new(),
         };
-        if let (Quantile, Some(param)) = (a.op, &a.param) {
-            self.check_quantile_params(&params, param.span);
-        }
         let mut groups = groups_of(a);
         let mut list: Vec<GroupFold> = Vec::new();
         let child_span = a.child.span;
@@ -197,10 +194,12 @@ impl Eval<'_> {
                 if !keeps_histograms {
                     ev.notes.histogram_ignored(child_span, a.op.as_str());
                 } else if matches!(a.op, Sum | Avg) {
-                    group
-                        .histograms
-                        .get_or_insert_with(|| HistogramSums::new(a.op == Avg, grid.steps))
-                        .add(ev, &out, child_span);
+                    group.histograms.get_or_insert_with(|| HistogramSums::new(a.op == Avg, grid.steps)).add(
+                        ev,
+                        &out,
+                        &group.seen,
+                        child_span,
+                    );
                 }
             }
             group.add(a.op, &out.column);
@@ -208,6 +207,9 @@ impl Eval<'_> {
             Ok(())
         })?;
         self.budget.let_go(list.len() * (grid.steps * 24 + 200));
+        if let (Quantile, Some(param)) = (a.op, &a.param) {
+            self.check_quantile_params(&params, param.span);
+        }
         for mut group in list {
             let mut column = group.finish(a.op, &params);
             if let Some(histograms) = group.histograms.take() {

@@ -82,6 +82,9 @@ impl Heap {
             }
             (a, b) => a.cmp(&b),
         });
+        // In upstream's sort every NaN goes before the ones that stood before it.
+        let numbers = self.items.iter().take_while(|i| !i.0.is_nan()).count();
+        self.items[numbers..].reverse();
         self.items
     }
 }
@@ -137,7 +140,7 @@ impl Eval<'_> {
             if min < -1.0 {
                 self.notes.invalid_ratio(param.span, min, -1.0);
             }
-            return self.limit_ratio(list, &params, grid, sink);
+            return self.limit_ratio(a, list, &params, grid, sink);
         }
         if max < 1.0 {
             self.drop_list(list);
@@ -217,6 +220,7 @@ impl Eval<'_> {
 
     fn limit_ratio(
         &mut self,
+        a: &AggregateNode,
         list: Vec<Out>,
         params: &[f64],
         grid: Grid,
@@ -224,6 +228,7 @@ impl Eval<'_> {
     ) -> Result<(), QueryError> {
         let bytes = list.iter().map(|out| out.column.bytes()).sum();
         self.budget.let_go(bytes);
+        let list = if grid.is_single() { as_heaps(a, list) } else { list };
         for mut out in list {
             let offset = ratio_offset(&out.labels);
             let keep: Vec<bool> = params
@@ -243,6 +248,21 @@ impl Eval<'_> {
         }
         Ok(())
     }
+}
+
+/// The order in which upstream's heap of each group gives an instant vector.
+fn as_heaps(a: &AggregateNode, list: Vec<Out>) -> Vec<Out> {
+    let mut groups = super::aggregate::groups_of(a);
+    let mut heaps: Vec<Heap> = Vec::new();
+    for (i, out) in list.iter().enumerate() {
+        let (number, new) = groups.of(&out.labels);
+        if new {
+            heaps.push(Heap { items: Vec::new(), reverse: false });
+        }
+        heaps[number].push((out.column.float(0).unwrap_or(0.0), i));
+    }
+    let mut list: Vec<Option<Out>> = list.into_iter().map(Some).collect();
+    heaps.iter().flat_map(|heap| &heap.items).filter_map(|(_, i)| list[*i].take()).collect()
 }
 
 /// Copies one slot; the target is made when first needed.

@@ -13,6 +13,10 @@ impl Eval<'_> {
     pub(super) fn scalar_binary(&mut self, b: &BinaryNode, grid: Grid) -> Result<Vec<f64>, QueryError> {
         let mut l = self.scalar(&b.lhs, grid)?;
         let r = self.scalar(&b.rhs, grid)?;
+        if matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            let op = model::labels::quote(b.op.as_str());
+            return Err(QueryError::exec(format!("operator {op} not allowed for Scalar operations")));
+        }
         l.iter_mut().zip(r).for_each(|(l, r)| *l = scalars(b.op, *l, r));
         Ok(l)
     }
@@ -26,8 +30,10 @@ impl Eval<'_> {
     ) -> Result<(), QueryError> {
         match (b.lhs.ty, b.rhs.ty) {
             (ValueType::Vector, ValueType::Scalar) => {
-                let scalar = self.scalar(&b.rhs, grid)?;
-                self.vector_scalar(b, &b.lhs, &scalar, Side::Left, span, grid, sink)
+                let (scalars, later) = self.scalars_behind(&b.lhs, std::slice::from_ref(&b.rhs), grid)?;
+                self.vector_scalar(b, &b.lhs, &scalars[0], Side::Left, span, grid, sink)?;
+                self.notes.absorb(later);
+                Ok(())
             }
             (ValueType::Scalar, ValueType::Vector) => {
                 let scalar = self.scalar(&b.lhs, grid)?;

@@ -3,12 +3,13 @@
 use super::math::{date, date_of, map_steps, map_values, simple};
 use super::{Eval, Grid, Out, Sink};
 use crate::QueryError;
+use crate::annotation::Annotations;
 use crate::column::Column;
 use crate::date::Civil;
 use crate::numeric::{go_max, go_min};
 use crate::plan::{CallNode, Node, Op};
 use model::Labels;
-use promql::{Span, ValueType};
+use promql::{BinaryOp, Span, ValueType};
 
 /// Functions that keep the metric name of their argument.
 const KEEPS_NAME: &[&str] = &[
@@ -28,9 +29,10 @@ pub(super) fn nameless(node: &Node) -> bool {
     match &node.op {
         Op::Call(c) => !KEEPS_NAME.contains(&c.func.name),
         Op::Negate(_) => true,
-        Op::Invariant(child) => nameless(child),
+        Op::Invariant(child) | Op::Plus(child) => nameless(child),
         Op::Binary(b) => {
-            let arithmetic = !b.op.is_comparison() && !b.op.is_set();
+            let trims = matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+            let arithmetic = !b.op.is_comparison() && !b.op.is_set() && !trims;
             node.ty == ValueType::Vector && (arithmetic || b.return_bool)
         }
         Op::Aggregate(a) => {
@@ -100,11 +102,12 @@ impl Eval<'_> {
     }
 
     fn clamp(&mut self, c: &CallNode, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
-        let first = self.scalar(&c.args[1], grid)?;
+        let (mut scalars, later) = self.scalars_behind(&c.args[0], &c.args[1..], grid)?;
+        let last = scalars.pop().unwrap_or_default();
         let (low, high) = match c.func.name {
-            "clamp" => (first, self.scalar(&c.args[2], grid)?),
-            "clamp_min" => (first, vec![f64::INFINITY; grid.steps]),
-            _ => (vec![f64::NEG_INFINITY; grid.steps], first),
+            "clamp" => (scalars.pop().unwrap_or_default(), last),
+            "clamp_min" => (last, vec![f64::INFINITY; grid.steps]),
+            _ => (vec![f64::NEG_INFINITY; grid.steps], last),
         };
         self.map_floats(&c.args[0], grid, sink, |column| {
             map_steps(column, |step, v| go_max(low[step], go_min(high[step], v)));
@@ -113,20 +116,43 @@ impl Eval<'_> {
                     column.unset(step);
                 }
             }
-        })
+        })?;
+        self.notes.absorb(later);
+        Ok(())
+    }
+
+    /// Evaluates scalars that a function takes behind a vector, before the vector is. What is wrong with the
+    /// vector is still said first; the notes about the scalars are to be added afterwards.
+    pub(super) fn scalars_behind(
+        &mut self,
+        vector: &Node,
+        scalars: &[Node],
+        grid: Grid,
+    ) -> Result<(Vec<Vec<f64>>, Annotations), QueryError> {
+        let notes = std::mem::take(&mut self.notes);
+        let values: Result<Vec<Vec<f64>>, QueryError> =
+            scalars.iter().map(|s| self.scalar(s, grid)).collect();
+        let later = std::mem::replace(&mut self.notes, notes);
+        match values {
+            Ok(values) => Ok((values, later)),
+            Err(error) => {
+                self.vector(vector, grid, &mut |_, _| Ok(()))?;
+                Err(error)
+            }
+        }
     }
 
     fn round(&mut self, c: &CallNode, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {
-        let to = match c.args.get(1) {
-            Some(to) => self.scalar(to, grid)?,
-            None => vec![1.0; grid.steps],
-        };
+        let (mut scalars, later) = self.scalars_behind(&c.args[0], &c.args[1..], grid)?;
+        let to = scalars.pop().unwrap_or_else(|| vec![1.0; grid.steps]);
         self.map_floats(&c.args[0], grid, sink, |column| {
             map_steps(column, |step, v| {
                 let inverse = 1.0 / to[step];
                 (v * inverse + 0.5).floor() / inverse
             });
-        })
+        })?;
+        self.notes.absorb(later);
+        Ok(())
     }
 
     fn timestamp(&mut self, c: &CallNode, grid: Grid, sink: &mut Sink<'_>) -> Result<(), QueryError> {

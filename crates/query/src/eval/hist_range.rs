@@ -47,6 +47,10 @@ impl Eval<'_> {
                 continue;
             }
             self.watch.check((hhi - hlo) * 16)?;
+            if call.name == "double_exponential_smoothing" {
+                let at = |i: usize| scalars[i].get(step).copied().unwrap_or(f64::NAN);
+                super::over_time::check_factors(at(0), at(1))?;
+            }
             let window = Window {
                 t: &samples.ht[hlo..hhi],
                 h: &samples.h[hlo..hhi],

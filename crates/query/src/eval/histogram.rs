@@ -38,10 +38,10 @@ impl Eval<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         let q = self.scalar(&c.args[0], grid)?;
+        let list = self.histograms(&c.args[1], grid)?;
         for &q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
             self.notes.invalid_quantile(c.args[0].span, q);
         }
-        let list = self.histograms(&c.args[1], grid)?;
         let mut collector = Collector::for_steps(grid, self.delayed());
         for h in &list {
             let column = self.ask(h, &Ask::Quantile(&q, &[]), c.args[1].span, grid)?;
@@ -58,6 +58,7 @@ impl Eval<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         let label = super::label::text(&c.args[1]);
+        let list = self.histograms(&c.args[0], grid)?;
         let mut quantiles = Vec::new();
         for arg in &c.args[2..] {
             let q = self.scalar(arg, grid)?;
@@ -66,7 +67,6 @@ impl Eval<'_> {
             }
             quantiles.push(q);
         }
-        let list = self.histograms(&c.args[0], grid)?;
         let mut collector = Collector::for_steps(grid, self.delayed());
         for (i, q) in quantiles.iter().enumerate() {
             for h in &list {

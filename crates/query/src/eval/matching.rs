@@ -6,6 +6,7 @@ use super::element::{Element, columns};
 use super::key::{Groups, Projection};
 use super::{Collector, Eval, Grid, Out, Sink};
 use crate::QueryError;
+use crate::annotation::Annotations;
 use crate::column::{BitIter, Column};
 use crate::plan::BinaryNode;
 use hashbrown::HashMap;
@@ -28,6 +29,10 @@ struct Match<'a> {
     /// Steps already matched, by group (one-to-one) or by group and result (otherwise).
     matched: Vec<Vec<u64>>,
     matched_results: HashMap<(usize, Labels), Vec<u64>>,
+    /// What the last pair of a step had to say; upstream keeps no more than that.
+    said: HashMap<usize, Annotations>,
+    /// The failure at the earliest step so far: as steps come one after the other, it is the one to report.
+    failed: Option<(usize, QueryError)>,
     collector: Collector,
 }
 
@@ -58,7 +63,7 @@ impl Eval<'_> {
             ones[number].push(i);
         }
         let active = active_steps(&many, &one, matching, grid);
-        check_unique(&one, &ones, &active, matching, swapped)?;
+        let failed = check_unique(&one, &ones, &active, matching, swapped);
         let mut m = Match {
             b,
             matching,
@@ -68,6 +73,8 @@ impl Eval<'_> {
             swapped,
             matched: vec![vec![0; grid.steps.div_ceil(64)]; groups.len()],
             matched_results: HashMap::new(),
+            said: HashMap::new(),
+            failed,
             collector: Collector::for_steps(grid, self.delayed()),
         };
         for out in &many {
@@ -84,7 +91,7 @@ impl Eval<'_> {
                     let bits = one[i].column.any_bits();
                     alone.iter_mut().zip(&bits).for_each(|(a, b)| *a &= !b);
                 }
-                m.pair(self, group, &out.labels, &out.column, &one[i].labels, &one[i].column, &active)?;
+                m.pair(self, group, (&out.labels, &out.column), (&one[i].labels, &one[i].column), &active)?;
             }
             if let Some(fill) = one_fill
                 && alone.iter().any(|w| *w != 0)
@@ -97,7 +104,7 @@ impl Eval<'_> {
                 });
                 let labels = m.projection.labels(&out.labels);
                 let column = Column::constant(grid.steps, fill);
-                m.pair(self, Some(group), &out.labels, &out.column, &labels, &column, &alone)?;
+                m.pair(self, Some(group), (&out.labels, &out.column), (&labels, &column), &alone)?;
             }
         }
         if let Some(fill) = many_fill {
@@ -110,10 +117,14 @@ impl Eval<'_> {
                 }
                 let labels = m.projection.labels(&out.labels);
                 let column = Column::constant(grid.steps, fill);
-                m.pair(self, Some(group), &labels, &column, &out.labels, &out.column, &alone)?;
+                m.pair(self, Some(group), (&labels, &column), (&out.labels, &out.column), &alone)?;
             }
         }
         self.budget.let_go(bytes);
+        if let Some((_, error)) = m.failed {
+            return Err(error);
+        }
+        m.said.into_values().for_each(|said| self.notes.absorb(said));
         m.collector.flush(self, sink)
     }
 }
@@ -131,30 +142,41 @@ fn active_steps(many: &[Out], one: &[Out], matching: &VectorMatching, grid: Grid
     bits(many).iter().zip(bits(one)).map(|(a, b)| if fills { a | b } else { a & b }).collect()
 }
 
-/// The "one" side must have one series of a group at a time.
+/// The "one" side must have one series of a group at a time; the first step at which it has not, and the error.
 fn check_unique(
     one: &[Out],
     ones: &[Vec<usize>],
     active: &[u64],
     matching: &VectorMatching,
     swapped: bool,
-) -> Result<(), QueryError> {
+) -> Option<(usize, QueryError)> {
+    // Earliest step, then the series that comes first.
+    let mut worst: Option<(usize, usize, usize)> = None;
     for group in ones.iter().filter(|g| g.len() > 1) {
         let mut all: Vec<u64> = vec![0; active.len()];
         for (at, &i) in group.iter().enumerate() {
             let bits = one[i].column.any_bits();
-            if all.iter().zip(&bits).zip(active).any(|((all, bits), m)| all & bits & m != 0) {
-                let meets = |j: &&usize| {
-                    let other = one[**j].column.any_bits();
-                    bits.iter().zip(&other).zip(active).any(|((a, b), m)| a & b & m != 0)
-                };
-                let other = group[..at].iter().find(meets).map_or(i, |j| *j);
-                return Err(duplicate(&one[i].labels, &one[other].labels, matching, swapped));
+            let both: Vec<u64> = all.iter().zip(&bits).zip(active).map(|((all, b), m)| all & b & m).collect();
+            if let Some(step) = BitIter::new(&both).next()
+                && worst.is_none_or(|(s, w, _)| (step, i) < (s, w))
+            {
+                let has = |j: &&usize| one[**j].column.any_bits()[step / 64] >> (step % 64) & 1 == 1;
+                worst = Some((step, i, group[..at].iter().find(has).map_or(i, |j| *j)));
             }
             all.iter_mut().zip(&bits).for_each(|(all, bits)| *all |= bits);
         }
     }
-    Ok(())
+    worst.map(|(step, i, j)| (step, duplicate(&one[i].labels, &one[j].labels, matching, swapped)))
+}
+
+/// The steps of a mask before `limit`.
+fn before(mask: &[u64], limit: usize) -> Vec<u64> {
+    let word = |(i, word): (usize, &u64)| match limit.saturating_sub(i * 64) {
+        0 => 0,
+        n @ 1..64 => word & ((1 << n) - 1),
+        _ => *word,
+    };
+    mask.iter().enumerate().map(word).collect()
 }
 
 fn duplicate(a: &Labels, b: &Labels, matching: &VectorMatching, swapped: bool) -> QueryError {
@@ -171,18 +193,24 @@ fn duplicate(a: &Labels, b: &Labels, matching: &VectorMatching, swapped: bool) -
 
 impl Match<'_> {
     /// Applies the operator to a pair of series at the steps of `mask`.
-    #[allow(clippy::too_many_arguments)]
     fn pair(
         &mut self,
         ev: &mut Eval<'_>,
         group: Option<usize>,
-        many_labels: &Labels,
-        many: &Column,
-        one_labels: &Labels,
-        one: &Column,
+        (many_labels, many): (&Labels, &Column),
+        (one_labels, one): (&Labels, &Column),
         mask: &[u64],
     ) -> Result<(), QueryError> {
         let Some(group) = group else { return Ok(()) };
+        let cut;
+        let mask = match &self.failed {
+            // Nothing counts from the step on at which the operation fails.
+            Some((step, _)) => {
+                cut = before(mask, *step);
+                &cut
+            }
+            None => mask,
+        };
         let (l, r) = if self.swapped { (one, many) } else { (many, one) };
         // Series that come and go have many partners, most of them at other times.
         if l.any_bits().iter().zip(&r.any_bits()).zip(mask).all(|((l, r), m)| l & r & m == 0) {
@@ -201,11 +229,17 @@ impl Match<'_> {
         }
         let labels = self.result_labels(many_labels, one_labels, ev.delayed());
         if self.matching.card == Cardinality::OneToOne {
-            take(&mut self.matched[group], &matched, MANY_TO_ONE)?;
+            if let Some(step) = take(&mut self.matched[group], &matched) {
+                self.failed = Some((step, QueryError::exec(MANY_TO_ONE)));
+                return Ok(());
+            }
         } else {
             let known =
                 self.matched_results.entry((group, labels.clone())).or_insert_with(|| vec![0; matched.len()]);
-            take(known, &matched, NOT_UNIQUE)?;
+            if let Some(step) = take(known, &matched) {
+                self.failed = Some((step, QueryError::exec(NOT_UNIQUE)));
+                return Ok(());
+            }
             self.matched[group].iter_mut().zip(&matched).for_each(|(all, one)| *all |= one);
         }
         self.collector.add(Out { labels, drop_name: self.b.return_bool, column })
@@ -213,7 +247,7 @@ impl Match<'_> {
 
     /// The slow way: slots may hold histograms.
     fn elements(
-        &self,
+        &mut self,
         ev: &mut Eval<'_>,
         l: &Column,
         r: &Column,
@@ -225,7 +259,13 @@ impl Match<'_> {
         let mut matched = vec![0; both.len()];
         for step in BitIter::new(&both) {
             let (Some(l), Some(r)) = (Element::at(l, step), Element::at(r, step)) else { continue };
-            let Some((value, keep)) = ev.element(self.b.op, &l, &r, self.span) else { continue };
+            let before = std::mem::take(&mut ev.notes);
+            let result = ev.element(self.b.op, &l, &r, self.span);
+            let said = std::mem::replace(&mut ev.notes, before);
+            if !said.is_empty() {
+                self.said.insert(step, said);
+            }
+            let Some((value, keep)) = result else { continue };
             matched[step / 64] |= 1 << (step % 64);
             if self.b.return_bool {
                 out.set(step, f64::from(u8::from(keep)));
@@ -257,11 +297,12 @@ impl Match<'_> {
     }
 }
 
-/// Marks steps as matched; fails when one is already.
-fn take(known: &mut [u64], new: &[u64], error: &str) -> Result<(), QueryError> {
-    if known.iter().zip(new).any(|(k, n)| k & n != 0) {
-        return Err(QueryError::exec(error));
+/// Marks steps as matched; gives the first that is already.
+fn take(known: &mut [u64], new: &[u64]) -> Option<usize> {
+    let both: Vec<u64> = known.iter().zip(new).map(|(k, n)| k & n).collect();
+    if let Some(step) = BitIter::new(&both).next() {
+        return Some(step);
     }
     known.iter_mut().zip(new).for_each(|(k, n)| *k |= n);
-    Ok(())
+    None
 }

@@ -46,6 +46,8 @@ pub(crate) struct Grid {
     pub(crate) start: i64,
     pub(crate) step: i64,
     pub(crate) steps: usize,
+    /// Where the steps end, which may be behind the last one.
+    pub(crate) end: i64,
 }
 
 impl Grid {
@@ -53,12 +55,12 @@ impl Grid {
     pub(crate) fn new(start: i64, end: i64, step: i64) -> Self {
         let step = step.max(1);
         let steps = if end < start { 0 } else { (end.saturating_sub(start) / step) as usize + 1 };
-        Grid { start, step, steps }
+        Grid { start, step, steps, end }
     }
 
     /// Only `t`.
     pub(crate) fn single(t: i64) -> Self {
-        Grid { start: t, step: 1, steps: 1 }
+        Grid { start: t, step: 1, steps: 1, end: t }
     }
 
     pub(crate) fn time(self, step: usize) -> i64 {
@@ -72,7 +74,7 @@ impl Grid {
 
     /// An instant evaluation: order of series is kept and series are not merged.
     pub(crate) fn is_single(self) -> bool {
-        self.steps == 1
+        self.start == self.end
     }
 }
 
@@ -243,6 +245,7 @@ impl<'q> Eval<'q> {
         match &node.op {
             Op::Instant(selector) => self.instant(selector, node.span, grid, sink),
             Op::Invariant(child) => self.invariant(child, grid, sink),
+            Op::Plus(child) => self.vector(child, grid, sink),
             Op::Negate(child) => self.negate(child, grid, sink),
             Op::Binary(b) => self.binary(b, node.span, grid, sink),
             Op::Aggregate(a) => self.aggregate(a, node.span, grid, sink),
@@ -295,6 +298,7 @@ impl<'q> Eval<'q> {
                 self.spread_frame(&frame, grid);
                 Ok(vec![value.first().copied().unwrap_or(f64::NAN); grid.steps])
             }
+            Op::Plus(child) => self.scalar(child, grid),
             Op::Negate(child) => {
                 let mut values = self.scalar(child, grid)?;
                 values.iter_mut().for_each(|v| *v = -*v);

@@ -105,29 +105,41 @@ impl HistogramSum {
 pub(super) struct HistogramSums {
     mean: bool,
     steps: Vec<Option<HistogramSum>>,
-    /// Exponential and custom buckets met: no result.
-    incompatible: Vec<bool>,
+    /// Exponential and custom buckets met: no result. Says whether floats came before.
+    incompatible: Vec<Option<bool>>,
+    /// The first sample was a float: histograms only make the step a mixed one.
+    mixed: Vec<bool>,
 }
 
 impl HistogramSums {
     pub(super) fn new(mean: bool, steps: usize) -> Self {
-        HistogramSums { mean, steps: (0..steps).map(|_| None).collect(), incompatible: vec![false; steps] }
+        HistogramSums {
+            mean,
+            steps: (0..steps).map(|_| None).collect(),
+            incompatible: vec![None; steps],
+            mixed: vec![false; steps],
+        }
     }
 
-    pub(super) fn add(&mut self, ev: &mut Eval<'_>, out: &Out, span: Span) {
+    /// Adds the histograms of a series; `floats` has the steps at which floats of the group came before.
+    pub(super) fn add(&mut self, ev: &mut Eval<'_>, out: &Out, floats: &Column, span: Span) {
         for (step, h) in out.column.hists() {
             let step = *step as usize;
-            if self.incompatible[step] {
+            if self.incompatible[step].is_some() {
                 continue;
             }
             let Some(sum) = &mut self.steps[step] else {
+                if floats.has_float(step) {
+                    self.mixed[step] = true;
+                    continue;
+                }
                 self.steps[step] = Some(HistogramSum::first(h, self.mean));
                 continue;
             };
             let reconciled = std::mem::take(&mut sum.bounds_reconciled);
             if sum.add(h).is_err() {
                 ev.notes.mixed_exponential_custom(span, out.labels.value(METRIC_NAME));
-                self.incompatible[step] = true;
+                self.incompatible[step] = Some(floats.has_float(step));
             }
             if sum.bounds_reconciled {
                 ev.notes.mismatched_custom_buckets(span, HistogramOp::Aggregate);
@@ -139,15 +151,15 @@ impl HistogramSums {
     /// Puts the results into the group's column, which holds what the floats gave.
     pub(super) fn finish(self, ev: &mut Eval<'_>, column: &mut Column, span: Span) {
         for (step, (sum, incompatible)) in self.steps.into_iter().zip(self.incompatible).enumerate() {
-            let Some(sum) = sum else { continue };
-            if column.has_float(step) {
+            if sum.is_none() && !self.mixed[step] {
+                continue;
+            }
+            let floats = incompatible.unwrap_or_else(|| column.has_float(step));
+            column.unset(step);
+            if floats {
                 ev.notes.mixed_floats_histograms_agg(span);
-                column.unset(step);
-                continue;
             }
-            if incompatible {
-                continue;
-            }
+            let Some(sum) = sum.filter(|_| !floats && incompatible.is_none()) else { continue };
             if sum.collides() {
                 ev.notes.counter_reset_collision(span, HistogramOp::Aggregate);
             }

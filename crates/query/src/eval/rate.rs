@@ -289,16 +289,17 @@ fn extended_value(t: &[i64], f: &[f64], start: i64, end: i64, smoothed: bool, co
             first += 1;
         }
         let past = if t[last] >= end { last } else { last + 1 };
-        let mut before = left;
+        let (mut before, mut correction) = (left, 0.0);
         for &v in f.get(first..past).unwrap_or(&[]) {
             if v < before {
-                result += before;
+                correction += before;
             }
             before = v;
         }
         if right < before {
-            result += before;
+            correction += before;
         }
+        result += correction;
     }
     Some(result)
 }

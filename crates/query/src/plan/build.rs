@@ -98,10 +98,13 @@ impl Builder<'_> {
             Expr::String(s) => Ok(constant(Op::Text(s.value.clone()), ValueType::String)),
             Expr::Paren(p) => self.node(&p.expr),
             Expr::Unary(u) => {
-                let mut child = self.node(&u.expr)?;
+                let child = self.node(&u.expr)?;
                 if u.op == UnaryOp::Plus {
-                    child.node.span = span;
-                    return Ok(child);
+                    let ty = child.node.ty;
+                    return Ok(Built {
+                        node: Node { op: Op::Plus(Box::new(child.node)), span, ty },
+                        ..child
+                    });
                 }
                 // Upstream folds the sign of a number into it when parsing; ours may keep it.
                 if let Op::Number(v) = child.node.op {

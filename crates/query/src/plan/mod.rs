@@ -47,6 +47,8 @@ pub(crate) enum Op {
     Subquery(Box<SubqueryNode>),
     /// Evaluated once, at the first step, and repeated.
     Invariant(Box<Node>),
+    /// `+x`, which is `x` at another place.
+    Plus(Box<Node>),
     Negate(Box<Node>),
     Binary(Box<BinaryNode>),
     Aggregate(Box<AggregateNode>),
@@ -121,7 +123,7 @@ impl SubqueryNode {
     pub(crate) fn grid(&self, outer: Grid) -> Grid {
         let offset =
             self.at.map_or(self.offset, |at| self.offset.saturating_add(outer.start.saturating_sub(at)));
-        let end = outer.last().saturating_sub(offset);
+        let end = outer.end.saturating_sub(offset);
         let from = outer.start.saturating_sub(offset).saturating_sub(self.range);
         let mut start = (from / self.step).saturating_mul(self.step);
         if start <= from {

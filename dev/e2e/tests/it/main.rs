@@ -3,6 +3,7 @@
 mod bad_input;
 mod crash;
 mod demo;
+mod differential;
 mod dropin;
 mod flow;
 mod full_disk;
