@@ -50,6 +50,18 @@ impl Map {
             Access::Release => unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) },
         };
     }
+
+    /// Tells the system that a range is not needed for now: its whole pages may go. A hint, too.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        const PAGE: usize = 4096;
+        let Bytes::Mapped(map) = &self.0 else { return };
+        let (from, to) = (range.start.next_multiple_of(PAGE), range.end.min(map.len()) / PAGE * PAGE);
+        if from < to {
+            // SAFETY: the map is read-only and backed by a file; dropped pages are read again on next use.
+            let _ =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, from, to - from) };
+        }
+    }
 }
 
 impl Deref for Map {

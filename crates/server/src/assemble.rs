@@ -17,6 +17,7 @@ use net::client::ClientOptions;
 use query::{Engine, EngineOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use storage::metadata::MetadataSource;
 use tokio::task::JoinHandle;
@@ -116,6 +117,8 @@ pub(crate) struct Rooms {
     pub(crate) scrape: scrape::Supervisor,
     /// What they were started with.
     pub(crate) plan: Plan,
+    /// Scrapes may bring late samples.
+    late_scrapes: Arc<AtomicBool>,
     discovery: discovery::Supervisor,
     /// Carries what discovery finds to scraping.
     carrier: JoinHandle<()>,
@@ -133,10 +136,11 @@ pub(crate) fn furnish(
     registry: &Registry,
 ) -> anyhow::Result<Rooms> {
     let client = ClientOptions { user_agent: version::user_agent(), ..ClientOptions::default() };
+    let late_scrapes = Arc::new(AtomicBool::new(plan.window_written));
     let options = scrape::Options {
         offset_seed: scrape::offset_seed(&process::hostname(&**disk), &plan.external_labels),
         timestamp_tolerance: settings.adjust_timestamps.then_some(settings.timestamp_tolerance),
-        accept_out_of_order: plan.window_written,
+        accept_out_of_order: late_scrapes.clone(),
         type_and_unit_labels: settings.features.type_and_unit_labels,
         client: client.clone(),
         ..scrape::Options::default()
@@ -168,6 +172,7 @@ pub(crate) fn furnish(
         store,
         scrape,
         plan: plan.clone(),
+        late_scrapes,
         discovery,
         carrier,
         remote,
@@ -213,6 +218,7 @@ impl Rooms {
     pub(crate) async fn apply(&self, plan: &Plan) -> Vec<String> {
         let mut failures = Vec::new();
         self.store.apply(plan.store);
+        self.late_scrapes.store(plan.window_written, Ordering::Relaxed);
         let feed = self.store.feed();
         if let Err(e) = self.remote.apply(&plan.remote_write, &plan.external_labels, &feed) {
             failures.push(e.to_string());

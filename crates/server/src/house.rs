@@ -184,10 +184,9 @@ impl House {
         let what = if self.settings.agent { "Starting WAL storage ..." } else { "Starting TSDB ..." };
         tracing::info!("{what}");
         let (settings, disk, registry) = (self.settings.clone(), self.disk.clone(), self.registry.clone());
-        let (config, legacy) = (plan.store, plan.legacy_names);
-        let mut opening = tokio::task::spawn_blocking(move || {
-            Store::open(&settings, config, legacy, disk, &registry, replay)
-        });
+        let config = plan.store;
+        let mut opening =
+            tokio::task::spawn_blocking(move || Store::open(&settings, config, disk, &registry, replay));
         let mut askers = Vec::new();
         let opened = loop {
             tokio::select! {

@@ -30,6 +30,8 @@ pub struct StoreConfig {
     pub retention_percent: f64,
     /// Floats go to XOR2 chunks.
     pub floats_xor2: bool,
+    /// Names must be legal without quotes.
+    pub legacy_names: bool,
 }
 
 /// An open store of either mode. Cloning shares it.
@@ -52,7 +54,6 @@ impl Store {
     pub fn open(
         settings: &Settings,
         config: StoreConfig,
-        legacy_names: bool,
         disk: Arc<dyn Disk>,
         registry: &Registry,
         replay: ReplayHandle,
@@ -69,7 +70,7 @@ impl Store {
                 min_wal_time_ms: settings.agent_min_ms,
                 max_wal_time_ms: settings.agent_max_ms,
                 out_of_order_window_ms: config.window_ms,
-                legacy_names,
+                legacy_names: config.legacy_names,
                 no_lockfile: !settings.lockfile,
                 max_series: settings.max_series,
                 fsync: settings.wal_sync,
@@ -84,7 +85,6 @@ impl Store {
             wal_segment_bytes: settings.wal_segment_bytes.unwrap_or(defaults.wal_segment_bytes),
             wal_compression: compression(settings),
             no_lockfile: !settings.lockfile,
-            legacy_names,
             max_series: settings.max_series,
             wal_sync: settings.wal_sync,
             hold_budget_bytes: settings.backlog_limit,
@@ -105,7 +105,7 @@ impl Store {
         Ok(Store::Server { db, feed: Arc::new(feed) })
     }
 
-    /// Takes over what a reload may change. An agent's window changes with the next start.
+    /// Takes over what a reload may change. An agent's change with the next start.
     pub fn apply(&self, config: StoreConfig) {
         match self {
             Store::Server { db, .. } => db.apply_config(running(config)),
@@ -170,6 +170,7 @@ fn running(config: StoreConfig) -> tsdb::Running {
         retention_bytes: config.retention_bytes,
         retention_percent: config.retention_percent,
         floats_xor2: config.floats_xor2,
+        legacy_names: config.legacy_names,
     }
 }
 

@@ -29,7 +29,6 @@ pub struct Plan {
     pub store: StoreConfig,
     /// An out-of-order window stands in the file, so that scrapes may be late as well.
     pub window_written: bool,
-    pub legacy_names: bool,
     pub evaluation_interval_ms: i64,
     /// As `/api/v1/status/config` shows it.
     pub yaml: String,
@@ -54,13 +53,10 @@ impl Plan {
     /// with.
     pub fn needs_restart(&self, new: &Plan, agent: bool) -> Vec<&'static str> {
         let window_differs = agent && self.store.window_ms != new.store.window_ms;
+        let names_differ = agent && self.store.legacy_names != new.store.legacy_names;
         let told = [
             (window_differs, "storage.tsdb.out_of_order_time_window of an agent"),
-            (
-                self.window_written != new.window_written,
-                "late samples of scrapes (storage.tsdb.out_of_order_time_window set or taken away)",
-            ),
-            (self.legacy_names != new.legacy_names, "global.metric_name_validation_scheme of the store"),
+            (names_differ, "global.metric_name_validation_scheme of an agent's store"),
         ];
         told.into_iter().filter(|(yes, _)| *yes).map(|(_, what)| what).collect()
     }
@@ -154,6 +150,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
             false => 0,
         },
         floats_xor2: floats_xor2(settings, &config)?,
+        legacy_names: config.global.metric_name_validation_scheme == NameValidation::Legacy,
         ..retention(settings, &config)
     };
     Ok(Plan {
@@ -163,7 +160,6 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
         external_labels: Labels::from_pairs(&config.global.external_labels),
         store,
         window_written: window.is_some_and(|ms| ms > 0),
-        legacy_names: config.global.metric_name_validation_scheme == NameValidation::Legacy,
         evaluation_interval_ms: config.global.evaluation_interval.0,
         yaml: config.to_yaml(),
         pools_yaml: config.pools_yaml(),
@@ -193,6 +189,7 @@ fn retention(settings: &Settings, config: &Config) -> StoreConfig {
         retention_bytes: bytes,
         retention_percent: written.percentage,
         floats_xor2: false,
+        legacy_names: false,
     }
 }
 
@@ -305,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn some_changes_wait_for_a_restart() {
+    fn only_agents_have_changes_that_wait_for_a_restart() {
         let (plain, window) = (plan("", ""), plan("", "storage: {tsdb: {out_of_order_time_window: 5m}}"));
         assert_eq!(plain.needs_restart(&plain, true).len(), 0);
-        assert_eq!(plain.needs_restart(&window, false).len(), 1);
-        assert_eq!(plain.needs_restart(&window, true).len(), 2);
+        assert_eq!(plain.needs_restart(&window, false).len(), 0);
+        assert_eq!(plain.needs_restart(&window, true).len(), 1);
     }
 
     #[test]

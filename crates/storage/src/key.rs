@@ -21,15 +21,20 @@ const fn varint_len(n: usize) -> usize {
 
 /// Appends one label.
 pub fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_label_bytes(out, name.as_bytes(), value.as_bytes());
+}
+
+/// [`push_label`] of texts that are known to be UTF-8.
+pub fn push_label_bytes(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let inner = 2 + varint_len(name.len()) + name.len() + varint_len(value.len()) + value.len();
     out.push(0x0a);
     put_varint(out, inner);
     out.push(0x0a);
     put_varint(out, name.len());
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(name);
     out.push(0x12);
     put_varint(out, value.len());
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
 }
 
 /// Appends a whole set; the result is canonical.
@@ -85,6 +90,32 @@ impl<'a> Iterator for KeyIter<'a> {
             },
         })
     }
+}
+
+/// Reads a key that is encoded as [`push_label`] does it, byte for byte, and is ASCII, into `out` (cleared
+/// first). `false` for any other key, which is no fault: [`iter`] reads those. Sorting is not looked at.
+pub fn read_plain<'a>(key: &'a [u8], out: &mut Vec<(&'a str, &'a str)>) -> bool {
+    out.clear();
+    // All lengths are below 128 then, too, and one byte each.
+    if !key.is_ascii() {
+        return false;
+    }
+    let Ok(mut rest) = std::str::from_utf8(key) else { return false };
+    while !rest.is_empty() {
+        let Some((label, after)) = take_plain(rest, 0x0a) else { return false };
+        let Some((name, value)) = take_plain(label, 0x0a) else { return false };
+        let Some((value, "")) = take_plain(value, 0x12) else { return false };
+        out.push((name, value));
+        rest = after;
+    }
+    true
+}
+
+/// A field with a length of one byte, and what follows it.
+fn take_plain(text: &str, tag: u8) -> Option<(&str, &str)> {
+    let [got, len, ..] = text.as_bytes() else { return None };
+    let end = 2 + usize::from(*len);
+    (*got == tag).then_some((text.get(2..end)?, text.get(end..)?))
 }
 
 fn take_label<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
@@ -143,6 +174,25 @@ mod tests {
         let key = of_labels(&labels);
         let back: Result<Vec<_>, _> = iter(&key).collect();
         assert_eq!(back.map(Labels::from_pairs), Ok(labels));
+    }
+
+    #[test]
+    fn plain_keys_are_read_and_others_left() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+        let key = of_labels(&labels);
+        let mut out = Vec::new();
+        assert!(read_plain(&key, &mut out));
+        assert_eq!(Labels::from_pairs(out.iter().copied()), labels);
+        // Longer, not ASCII, in another order of fields, cut short, with something behind.
+        for other in [
+            of_labels(&Labels::from_pairs([("a", "v".repeat(130).as_str())])),
+            of_labels(&Labels::from_pairs([("a", "ü")])),
+            vec![0x0a, 6, 0x12, 1, b'v', 0x0a, 1, b'n'],
+            vec![0x0a, 6, 0x0a, 1, b'n', 0x12, 1],
+            vec![0x0a, 8, 0x0a, 1, b'n', 0x12, 1, b'v', 0x18, 1],
+        ] {
+            assert!(!read_plain(&other, &mut Vec::new()), "{other:?}");
+        }
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Db {
         let head = &self.0.head;
         head.set_window(running.out_of_order_window_ms);
         head.set_xor2(running.floats_xor2);
+        head.set_legacy_names(running.legacy_names);
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
     }
 

@@ -27,8 +27,6 @@ pub struct Options {
     pub no_lockfile: bool,
     /// Series at most; 0 for no ceiling. Known series go on when it is reached.
     pub max_series: u64,
-    /// Metric and label names must be legal without quotes (`metric_name_validation_scheme: legacy`).
-    pub legacy_names: bool,
     /// Write metadata of families to the log (feature `metadata-wal-records`).
     pub metadata_wal_records: bool,
     /// Families whose metadata is remembered, at most.
@@ -58,6 +56,8 @@ pub struct Running {
     pub retention_percent: f64,
     /// New chunks of floats are XOR2 (`storage.tsdb.chunk_encoding.floats: xor2`).
     pub floats_xor2: bool,
+    /// Metric and label names must be legal without quotes (`metric_name_validation_scheme: legacy`).
+    pub legacy_names: bool,
 }
 
 impl Default for Running {
@@ -69,6 +69,7 @@ impl Default for Running {
             retention_bytes: 0,
             retention_percent: 0.0,
             floats_xor2: false,
+            legacy_names: false,
         }
     }
 }
@@ -88,7 +89,6 @@ impl Default for Options {
             hold_budget_bytes: 0,
             no_lockfile: false,
             max_series: 0,
-            legacy_names: false,
             metadata_wal_records: false,
             max_metadata: 100_000,
             store_starts: false,

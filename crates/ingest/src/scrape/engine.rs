@@ -13,6 +13,7 @@ use super::state::{JobRuntime, TargetState};
 use model::stale_nan;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use storage::{MetadataRow, RejectReason, RowKind, SeriesRef, WriteOutcome, Writer};
 use wire::exposition::negotiate::pick_parser;
 use wire::exposition::{Entry, LabelBuf, Parser, ParserOptions};
@@ -234,7 +235,7 @@ impl Engine {
         // Whether a series that vanished is one that came back under another text is known only once the new
         // ones have their references.
         let created = scratch.rows.iter().any(|r| r.reference.0 == 0);
-        let apart = !scratch.vanished.is_empty() && (created || self.job.accept_out_of_order);
+        let apart = !scratch.vanished.is_empty() && (created || self.job.accept_out_of_order.load(Relaxed));
         let mut unknown = false;
         if !scratch.rows.is_empty() {
             unknown = self.write_rows(scratch, !apart, values, at);
@@ -285,7 +286,7 @@ impl Engine {
     fn write_rows(&mut self, scratch: &mut Scratch, all: bool, values: &Reported, at: Moment) -> bool {
         let Scratch { keys, rows, exemplars, batch, outcome, vanished, metadata, .. } = scratch;
         let mut filled = recycle_keeping_samples(std::mem::take(batch));
-        filled.reject_out_of_order = !self.job.accept_out_of_order;
+        filled.reject_out_of_order = !self.job.accept_out_of_order.load(Relaxed);
         push_rows(&mut filled, rows, keys, exemplars);
         filled.metadata.extend(metadata.iter().map(|(family, kind, unit, help)| MetadataRow {
             family,
@@ -325,7 +326,7 @@ impl Engine {
         }
         let Scratch { keys, rows, exemplars, batch, outcome, .. } = scratch;
         let mut filled = recycle_keeping_samples(std::mem::take(batch));
-        filled.reject_out_of_order = !self.job.accept_out_of_order;
+        filled.reject_out_of_order = !self.job.accept_out_of_order.load(Relaxed);
         push_rows(&mut filled, rows, keys, exemplars);
         match self.writer.write(&filled, outcome) {
             Ok(()) => {

@@ -10,6 +10,7 @@ use model::duration::format_duration;
 use model::relabel::{RelabelError, Rule, compile};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wire::exposition::negotiate::accept_header;
 
@@ -28,7 +29,7 @@ pub(super) struct JobRuntime {
     pub(super) failure_log: Option<Arc<dyn FailureLog>>,
     pub(super) meters: Meters,
     /// See `Options::accept_out_of_order`.
-    pub(super) accept_out_of_order: bool,
+    pub(super) accept_out_of_order: Arc<AtomicBool>,
     /// Feature `type-and-unit-labels`.
     pub(super) type_and_unit_labels: bool,
 }
@@ -38,7 +39,7 @@ impl JobRuntime {
         job: Job,
         meters: Meters,
         failure_log: Option<Arc<dyn FailureLog>>,
-        accept_out_of_order: bool,
+        accept_out_of_order: Arc<AtomicBool>,
         type_and_unit_labels: bool,
     ) -> Result<Self, RelabelError> {
         let rules = compile(&job.relabel, job.validation)?;

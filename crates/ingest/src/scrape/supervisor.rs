@@ -12,6 +12,7 @@ use net::client::{ClientOptions, HttpClient};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use storage::WriterSource;
 use tokio::sync::watch;
@@ -26,8 +27,8 @@ pub struct Options {
     /// (`--no-scrape.adjust-timestamps`).
     pub timestamp_tolerance: Option<Duration>,
     /// Store samples older than the newest of their series where the store has a window for them. Upstream
-    /// does so when an `out_of_order_time_window` is configured.
-    pub accept_out_of_order: bool,
+    /// does so when an `out_of_order_time_window` is configured. May change while scraping goes on.
+    pub accept_out_of_order: Arc<AtomicBool>,
     /// Mark the series of all targets stale when the server stops in good order.
     pub stale_on_shutdown: bool,
     /// Feature `type-and-unit-labels`.
@@ -46,7 +47,7 @@ impl Default for Options {
         Options {
             offset_seed: 0,
             timestamp_tolerance: Some(Duration::from_millis(2)),
-            accept_out_of_order: false,
+            accept_out_of_order: Arc::default(),
             stale_on_shutdown: false,
             type_and_unit_labels: false,
             client: ClientOptions::default(),
@@ -67,7 +68,7 @@ pub struct Supervisor {
     meters: Meters,
     client: ClientOptions,
     failure_log: Option<OpenFailureLog>,
-    accept_out_of_order: bool,
+    accept_out_of_order: Arc<AtomicBool>,
     type_and_unit_labels: bool,
     state: Arc<tokio::sync::Mutex<State>>,
     views: Arc<Views>,
@@ -203,7 +204,7 @@ impl Supervisor {
             job,
             self.meters.clone(),
             failure_log,
-            self.accept_out_of_order,
+            self.accept_out_of_order.clone(),
             self.type_and_unit_labels,
         );
         Ok((Arc::new(job.map_err(|e| e.to_string())?), client))

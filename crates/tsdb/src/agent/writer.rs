@@ -164,8 +164,9 @@ impl AgentWriter {
         }
         let mut known = store.series.find(hash);
         if known.is_none() {
-            let checked = canon::check(bytes, store.options.legacy_names)?;
-            let hash = if checked.canonical { hash } else { store.series.hash(&checked.key()) };
+            let mut labels = Vec::new();
+            let canonical = canon::check(bytes, store.options.legacy_names, &mut labels)?;
+            let hash = if canonical { hash } else { store.series.hash(&canon::key_of(&labels)) };
             let limit = store.options.max_series;
             let Some((id, created)) = store.series.find_or_create(hash, limit) else {
                 return Err(RejectReason::SeriesLimit(limit));

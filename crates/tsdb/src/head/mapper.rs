@@ -111,6 +111,7 @@ impl Mapper {
                 max_t = max_t.max(chunk.max);
                 found(chunk);
             });
+            map.advise(disk::Access::Release);
             let map = if good < map.len() {
                 let zeros = map[good..].iter().all(|b| *b == 0);
                 if !zeros {

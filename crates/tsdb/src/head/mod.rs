@@ -90,6 +90,7 @@ pub(crate) struct Head {
     window_ms: AtomicI64,
     /// Floats go to XOR2 chunks.
     xor2: AtomicBool,
+    legacy_names: AtomicBool,
     /// Times of in-order samples; `i64::MAX` and `i64::MIN` while there are none.
     min_time: AtomicI64,
     max_time: AtomicI64,
@@ -225,6 +226,10 @@ impl Head {
 
     pub(crate) fn set_xor2(&self, xor2: bool) {
         self.xor2.store(xor2, Relaxed);
+    }
+
+    pub(crate) fn set_legacy_names(&self, legacy: bool) {
+        self.legacy_names.store(legacy, Relaxed);
     }
 
     pub(crate) fn chunk_disk_bytes(&self) -> u64 {

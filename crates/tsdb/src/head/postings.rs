@@ -46,6 +46,23 @@ impl Postings {
         }
     }
 
+    /// Adds consecutive references.
+    fn add_range(&mut self, from: u32, to: u32) {
+        let count = u64::from(to - from) + 1;
+        match self {
+            _ if count == 1 => self.add(from),
+            Postings::Many(bitmap) => {
+                bitmap.insert_range(from..=to);
+            }
+            few if few.len() + count <= FEW as u64 => (from..=to).for_each(|series| few.add(series)),
+            few => {
+                let mut bitmap = few.to_set();
+                bitmap.insert_range(from..=to);
+                *few = Postings::Many(Box::new(bitmap));
+            }
+        }
+    }
+
     /// Takes out the members of a set.
     fn subtract(&mut self, gone: &RoaringBitmap) {
         match self {
@@ -126,6 +143,24 @@ impl Postings {
     }
 }
 
+/// Series with consecutive references share most pairs: those are noted as ranges, one by position of the pair.
+#[derive(Default)]
+pub(crate) struct Runs {
+    open: Vec<Run>,
+    /// Those that have ended.
+    ended: Vec<Run>,
+}
+
+/// So many that have ended are noted together, pair by pair: each pair is somewhere else in memory.
+const ENDED: usize = 1 << 15;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    pair: u32,
+    from: u32,
+    to: u32,
+}
+
 /// Texts, postings by pair id, and the set of all series.
 pub(crate) struct Index {
     pub(crate) texts: Texts,
@@ -139,16 +174,49 @@ impl Index {
     }
 
     /// Notes a series under its pairs.
+    #[cfg(test)]
     pub(crate) fn add(&mut self, series: u32, pairs: &[u32]) {
-        self.postings.resize_with(self.texts.pair_count(), Postings::default);
+        let mut runs = Runs::default();
+        self.add_next(&mut runs, series, pairs);
+        self.flush(&mut runs);
+    }
+
+    /// Notes a series under its pairs; what it shares with the series before waits in `runs` until
+    /// [`Index::flush`].
+    pub(crate) fn add_next(&mut self, runs: &mut Runs, series: u32, pairs: &[u32]) {
         if self.all.try_push(series).is_err() {
             self.all.insert(series);
         }
-        for pair in pairs {
-            if let Some(postings) = self.postings.get_mut(*pair as usize) {
-                postings.add(series);
+        for (at, pair) in pairs.iter().enumerate() {
+            let fresh = Run { pair: *pair, from: series, to: series };
+            match runs.open.get_mut(at) {
+                Some(run) if run.pair == *pair && run.to == series.wrapping_sub(1) => run.to = series,
+                Some(run) => runs.ended.push(std::mem::replace(run, fresh)),
+                None => runs.open.push(fresh),
             }
         }
+        if runs.ended.len() >= ENDED {
+            self.note(&mut runs.ended);
+        }
+    }
+
+    /// Notes what waits.
+    pub(crate) fn flush(&mut self, runs: &mut Runs) {
+        runs.ended.append(&mut runs.open);
+        self.note(&mut runs.ended);
+    }
+
+    fn note(&mut self, runs: &mut Vec<Run>) {
+        runs.sort_unstable();
+        runs.drain(..).for_each(|run| self.add_run(&run));
+    }
+
+    fn add_run(&mut self, run: &Run) {
+        let at = run.pair as usize;
+        if at >= self.postings.len() {
+            self.postings.resize_with(self.texts.pair_count().max(at + 1), Postings::default);
+        }
+        self.postings[at].add_range(run.from, run.to);
     }
 
     /// Forgets series.

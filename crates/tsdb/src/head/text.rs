@@ -120,33 +120,54 @@ impl Texts {
 
     /// Id of a pair, made when new. `None` when the arena is full.
     pub(crate) fn intern(&mut self, name: &str, value: &str) -> Option<u32> {
-        let name_id = match self.find_name(name) {
-            Some(id) => id,
-            None => {
-                let id = self.names.len() as u32;
-                let text = self.arena.push(name)?;
-                self.names.push(Name { text, pairs: Vec::new() });
-                let hash = xxh3_64_with_seed(name.as_bytes(), self.seed);
-                let Texts { arena, names, name_table, seed, .. } = self;
-                name_table.insert_unique(hash, id, |id| {
-                    xxh3_64_with_seed(arena.get(names[*id as usize].text).as_bytes(), *seed)
-                });
-                id
-            }
-        };
-        if let Some(id) = self.find_pair(name_id, value) {
+        let name = self.intern_name(name)?;
+        self.intern_value(name, value)
+    }
+
+    /// [`Texts::intern`] of a pair that is probably `near`, or at least has its name.
+    pub(crate) fn intern_near(&mut self, near: Option<u32>, name: &str, value: &str) -> Option<u32> {
+        match near.and_then(|id| self.pairs.get(id as usize).copied()) {
+            Some(pair) if self.name(pair.name) == name => match self.arena.get(pair.value) == value {
+                true => near,
+                false => self.intern_value(pair.name, value),
+            },
+            _ => self.intern(name, value),
+        }
+    }
+
+    fn intern_name(&mut self, name: &str) -> Option<u32> {
+        if let Some(id) = self.find_name(name) {
             return Some(id);
         }
-        let id = self.pairs.len() as u32;
-        let span = self.arena.push(value)?;
-        self.pairs.push(Pair { name: name_id, value: span });
-        let hash = pair_hash(self.seed, name_id, value);
-        let Texts { arena, pairs, pair_table, seed, .. } = self;
+        let id = self.names.len() as u32;
+        let text = self.arena.push(name)?;
+        self.names.push(Name { text, pairs: Vec::new() });
+        let hash = xxh3_64_with_seed(name.as_bytes(), self.seed);
+        let Texts { arena, names, name_table, seed, .. } = self;
+        name_table.insert_unique(hash, id, |id| {
+            xxh3_64_with_seed(arena.get(names[*id as usize].text).as_bytes(), *seed)
+        });
+        Some(id)
+    }
+
+    fn intern_value(&mut self, name: u32, value: &str) -> Option<u32> {
+        let Texts { arena, names, pairs, pair_table, seed, .. } = self;
+        let hash = pair_hash(*seed, name, value);
+        let same = |id: &u32| {
+            let pair = pairs[*id as usize];
+            pair.name == name && arena.get(pair.value) == value
+        };
+        if let Some(id) = pair_table.find(hash, same) {
+            return Some(*id);
+        }
+        let id = pairs.len() as u32;
+        let span = arena.push(value)?;
+        pairs.push(Pair { name, value: span });
         pair_table.insert_unique(hash, id, |id| {
             let pair = pairs[*id as usize];
             pair_hash(*seed, pair.name, arena.get(pair.value))
         });
-        self.names[name_id as usize].pairs.push(id);
+        names[name as usize].pairs.push(id);
         Some(id)
     }
 

@@ -110,7 +110,7 @@ impl Compressor {
 }
 
 /// Decompresses into `out` (cleared first).
-pub(super) fn unpack(kind: Compression, packed: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
+pub(crate) fn unpack(kind: Compression, packed: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
     const BAD: RecordError = RecordError::Truncated("compressed data");
     out.clear();
     match kind {

@@ -33,8 +33,9 @@ mod writer;
 
 pub use checkpoint::{CheckpointStats, checkpoint};
 pub use compress::Compression;
+pub(crate) use compress::unpack;
 pub use frame::PAGE_BYTES;
-pub use reader::{Damage, LogReader, RawRecord, Scratch, SegmentReader};
+pub use reader::{Damage, LogReader, Packed, RawRecord, Scratch, SegmentReader};
 pub use record::{RecordError, RecordType, Tombstone};
 pub use record_buf::{HistogramEntry, RecordBuf};
 pub use repair::{quarantine, quarantine_all};

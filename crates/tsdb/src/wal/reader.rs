@@ -159,13 +159,28 @@ pub struct SegmentReader {
     path: PathBuf,
     number: u32,
     at: usize,
+    joined: Vec<u8>,
+    released: usize,
 }
+
+/// A record as it was logged, still compressed.
+pub struct Packed<'a> {
+    pub kind: Compression,
+    pub data: &'a [u8],
+    /// Offsets of its first fragment and behind its last.
+    pub start: u64,
+    pub end: u64,
+}
+
+/// Bytes read before the memory behind them is given back.
+const RELEASE_BYTES: usize = 4 << 20;
 
 impl SegmentReader {
     pub fn open(disk: &dyn Disk, segment: &Segment) -> disk::Result<SegmentReader> {
         let map = disk.map(&segment.path)?;
         map.advise(disk::Access::Sequential);
-        Ok(SegmentReader { map, path: segment.path.clone(), number: segment.number, at: 0 })
+        let path = segment.path.clone();
+        Ok(SegmentReader { map, path, number: segment.number, at: 0, joined: Vec::new(), released: 0 })
     }
 
     pub fn number(&self) -> u32 {
@@ -180,6 +195,31 @@ impl SegmentReader {
     /// Continues at an offset where a record begins. An offset inside of one shows as damage.
     pub fn seek(&mut self, offset: u64) {
         self.at = usize::try_from(offset).unwrap_or(usize::MAX).min(self.map.len());
+    }
+
+    /// The next record or damage without unpacking it; `None` at the end.
+    pub fn next_packed(&mut self) -> Option<Result<Packed<'_>, Damage>> {
+        match step(&self.map, self.at, &mut self.joined) {
+            Step::End => None,
+            Step::Lost { from, to, torn, reason } => {
+                self.at = to.max(self.at + 1);
+                Some(Err(self.damage(from, to, torn, reason)))
+            }
+            Step::Record { start, end, header, whole } => {
+                self.at = end;
+                let data = whole.map_or(&self.joined[..], |(from, to)| &self.map[from..to]);
+                let kind = Compression::of_header(header);
+                Some(Ok(Packed { kind, data, start: start as u64, end: end as u64 }))
+            }
+        }
+    }
+
+    /// Gives back the memory of what was read.
+    pub fn release(&mut self) {
+        if self.at >= self.released + RELEASE_BYTES {
+            self.map.release(self.released..self.at);
+            self.released = self.at;
+        }
     }
 
     /// The next record or damage; `None` at the end. The record lives until the next call.

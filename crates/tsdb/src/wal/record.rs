@@ -154,10 +154,24 @@ impl<'a> LabelBytes<'a> {
         let count = take_u64(rest).ok_or(cut.clone())?;
         let all = *rest;
         for _ in 0..count.saturating_mul(2) {
-            let text = take_bytes(rest).ok_or(cut.clone())?;
-            std::str::from_utf8(text).map_err(|_| RecordError::NotUtf8)?;
+            take_bytes(rest).ok_or(cut.clone())?;
         }
-        Ok(LabelBytes { bytes: &all[..all.len() - rest.len()] })
+        let labels = LabelBytes { bytes: &all[..all.len() - rest.len()] };
+        // One look at everything is cheaper than one at each text, and nearly always enough.
+        let sound = labels.bytes.is_ascii()
+            || labels.raw().all(|(n, v)| std::str::from_utf8(n).is_ok() && std::str::from_utf8(v).is_ok());
+        if sound { Ok(labels) } else { Err(RecordError::NotUtf8) }
+    }
+
+    /// Over encoded pairs that were checked before.
+    pub(crate) fn checked(bytes: &'a [u8]) -> Self {
+        LabelBytes { bytes }
+    }
+
+    /// Pairs as bytes, which are UTF-8.
+    pub(crate) fn raw(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = self.bytes;
+        std::iter::from_fn(move || Some((take_bytes(&mut rest)?, take_bytes(&mut rest)?)))
     }
 
     /// Pairs in the order of the record; upstream sorts them by name.
@@ -196,8 +210,19 @@ impl<'a> Iterator for LabelPairs<'a> {
     }
 }
 
+/// Appends one pair in the encoding of [`LabelBytes`].
+pub(crate) fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for text in [name, value] {
+        chunk::varint::put_u64(out, text.len() as u64);
+        out.extend_from_slice(text);
+    }
+}
+
 /// Calls `each` with every series of a series record.
-pub fn series(record: &[u8], mut each: impl FnMut(SeriesRef, LabelBytes<'_>)) -> Result<(), RecordError> {
+pub fn series<'a>(
+    record: &'a [u8],
+    mut each: impl FnMut(SeriesRef, LabelBytes<'a>),
+) -> Result<(), RecordError> {
     let mut rest = body(record, "series", &[RecordType::Series])?;
     while !rest.is_empty() {
         let id = take_be(&mut rest).ok_or(RecordError::Truncated("series"))?;

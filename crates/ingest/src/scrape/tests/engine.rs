@@ -31,7 +31,8 @@ impl Bench {
         edit(&mut config);
         let job = config.resolve(&Globals::default()).unwrap();
         let registry = Registry::new();
-        let job = Arc::new(JobRuntime::new(job, Meters::new(&registry), None, false, false).unwrap());
+        let job =
+            Arc::new(JobRuntime::new(job, Meters::new(&registry), None, Arc::default(), false).unwrap());
         let own = Labels::from_pairs([("__address__", "h:1")]);
         let target = populate(&job.job, &job.rules, &own, &Labels::empty()).unwrap().unwrap();
         let state = Arc::new(TargetState::new(target, own, Labels::empty()));

@@ -21,7 +21,7 @@ impl Replay<'_> {
             if is_taken(&self.pages, series) {
                 tombstones.add(series, TimeRange::new(t.range.min, t.range.max));
             } else {
-                self.unknown.tombstones += 1;
+                self.tally.unknown.tombstones += 1;
             }
         }
     }
@@ -34,7 +34,7 @@ impl Replay<'_> {
             }
             let series = self.own(e.series);
             if !is_taken(&self.pages, series) {
-                self.unknown.exemplars += 1;
+                self.tally.unknown.exemplars += 1;
                 continue;
             }
             let labels = || self.head.labels(series).unwrap_or_default();
@@ -51,7 +51,7 @@ impl Replay<'_> {
                     let family = family_of(labels.value(METRIC_NAME), metadata.kind);
                     self.head.metadata.put(family, metadata.kind, &metadata.unit, &metadata.help);
                 }
-                None => self.unknown.metadata += 1,
+                None => self.tally.unknown.metadata += 1,
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Start-up: chunks on disk, checkpoint, write-ahead log, log of late samples, in upstream's order.
 //!
-//! One thread reads, unpacks and decodes; this one applies, in the order of the log.
+//! Decoders work beside (`decode`); this thread takes what they give in the order of the log, makes series, and
+//! sends samples to the lanes that apply them (`apply`).
 
 mod apply;
 mod decode;
@@ -21,22 +22,23 @@ use crate::metadata::MetadataStore;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::wal::{Damage, RecordBuf, Segment, Wal, WalKind, segments};
-use decode::{Decoded, decode};
+use apply::{Lanes, Tally};
+use decode::{AHEAD, Collector, Dealer, Decoded, Pool, decode};
 use disk::Disk;
 use hashbrown::{HashMap, HashSet};
 use model::TimeRange;
 use parking_lot::{Mutex, RwLock};
+use series::Maker;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use storage::SeriesRef;
 use storage::admin::ReplayStatus;
-use storage::feed::FeedSample;
 
-/// Portions that may wait.
-const AHEAD: usize = 16;
+/// Threads of one kind, at most.
+const MAX_THREADS: usize = 8;
 
 /// Progress of a replay, readable while the store opens. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +73,18 @@ struct Unknown {
 }
 
 impl Unknown {
+    fn add(&mut self, other: Unknown) {
+        self.series.extend(other.series);
+        self.samples += other.samples;
+        self.late_samples += other.late_samples;
+        self.late_histograms += other.late_histograms;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.metadata += other.metadata;
+        self.tombstones += other.tombstones;
+        self.markers += other.markers;
+    }
+
     fn note(&mut self, table: &SeriesTable, series: SeriesRef) {
         if self.series.insert(series.0)
             && let Ok(number) = u32::try_from(series.0)
@@ -86,23 +100,23 @@ struct Replay<'a> {
     /// References under which a series was known before, when it was created more than once.
     /// The time is that of the newest sample under it.
     other: HashMap<u64, (u32, i64)>,
+    /// Those references, and the ones that their series have now.
+    kin: HashSet<u64>,
+    maker: Maker,
+    /// Series for which there was no room.
+    refused_series: u64,
     /// Chunks found on disk, in order of their series.
     found: Vec<Found>,
+    /// Where in `found` the next series probably is.
+    found_at: usize,
     /// Addresses of the late chunks on disk.
     late_chunks: HashSet<u64>,
     /// Number of the oldest file of chunks.
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
-    unknown: Unknown,
-    /// Malformed native histograms, which were left out.
-    bad_histograms: u64,
     damage: Vec<Damage>,
-    min: i64,
-    max: i64,
-    late_min: i64,
-    late_max: i64,
-    chunks: u64,
+    tally: Tally,
 }
 
 impl Head {
@@ -149,6 +163,7 @@ impl Head {
             readers: read::Readers::default(),
             window_ms: AtomicI64::new(options.running.out_of_order_window_ms.max(0)),
             xor2: AtomicBool::new(options.running.floats_xor2),
+            legacy_names: AtomicBool::new(options.running.legacy_names),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
             late_min: AtomicI64::new(i64::MAX),
@@ -186,18 +201,16 @@ impl Head {
             head: self,
             pages: self.table.pages(),
             other: HashMap::new(),
+            kin: HashSet::new(),
+            maker: Maker::default(),
+            refused_series: 0,
             found,
+            found_at: 0,
             late_chunks,
             first_file,
             unmarked: HashSet::new(),
-            unknown: Unknown::default(),
-            bad_histograms: 0,
             damage: Vec::new(),
-            min: i64::MAX,
-            max: i64::MIN,
-            late_min: i64::MAX,
-            late_max: i64::MIN,
-            chunks: 0,
+            tally: Tally::default(),
         };
         let dir = self.dir.join("wal");
         let mut own = segments(&*self.disk, &dir)?;
@@ -210,13 +223,13 @@ impl Head {
         status.start(checkpoint.as_ref().map_or(first, |c| u64::from(c.number)), last);
         if let Some(checkpoint) = checkpoint {
             let of_checkpoint = segments(&*self.disk, &checkpoint.path)?;
-            replay.run(of_checkpoint, false, &|_, _| {})?;
+            replay.run(&of_checkpoint, 0, false, &|_, _| {})?;
             tracing::info!(component = "tsdb", "WAL checkpoint loaded");
             status.at(u64::from(checkpoint.number));
         }
         let checkpoint_took = begun.elapsed();
         let wal_begun = Instant::now();
-        replay.run(own, false, &|segment, took| {
+        replay.run(&own, 0, false, &|segment, took| {
             tracing::info!(component = "tsdb", segment, maxSegment = last, duration = ?took, "WAL segment loaded");
             status.at(u64::from(segment));
         })?;
@@ -228,7 +241,7 @@ impl Head {
         if !late.is_empty() {
             status.start(late.first().map_or(0, |s| u64::from(s.number)), last);
         }
-        replay.run(late, true, &|segment, _| {
+        replay.run(&late, 0, true, &|segment, _| {
             tracing::info!(component = "tsdb", segment, maxSegment = last, "WBL segment loaded");
             status.at(u64::from(segment));
         })?;
@@ -246,42 +259,80 @@ impl Head {
 }
 
 impl Replay<'_> {
-    /// Replays segments; `late`: of the log of late samples.
-    fn run(&mut self, list: Vec<Segment>, late: bool, done: &dyn Fn(u32, Duration)) -> Result<(), OpenError> {
+    /// Replays segments, the first one behind the offset `from`; `late`: of the log of late samples.
+    fn run(
+        &mut self,
+        list: &[Segment],
+        from: u64,
+        late: bool,
+        done: &dyn Fn(u32, Duration),
+    ) -> Result<(), OpenError> {
         if list.is_empty() {
             return Ok(());
         }
-        let (send, receive) = sync_channel::<Decoded>(AHEAD);
-        let (give, spare) = sync_channel::<Vec<FeedSample>>(AHEAD);
-        let (disk, table) = (self.head.disk.clone(), &self.head.table);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let (decoders, lanes) = if late { (1, 1) } else { (threads, threads) };
+        let head = self.head;
+        let pool = Pool::default();
         std::thread::scope(|scope| {
-            let reader = scope.spawn(move || decode(&*disk, table, &list, &send, &spare));
-            let mut failed = None;
-            for item in receive {
-                match item {
-                    Decoded::Series(rows) => self.series(&rows),
-                    Decoded::Samples(samples, starts) if late => self.late_samples(samples, &starts, &give),
-                    Decoded::Samples(samples, starts) => self.samples(samples, &starts, &give),
-                    Decoded::Tombstones(list) => self.tombstones(&list),
-                    Decoded::Exemplars(list) => self.exemplars(list),
-                    Decoded::Metadata(list) => self.metadata(&list),
-                    Decoded::Markers(list) => self.markers(&list),
-                    Decoded::Histograms(rows, bad) => {
-                        self.bad_histograms += bad;
-                        if late {
-                            self.late_histograms(&rows);
-                        } else {
-                            self.histograms(&rows);
-                        }
-                    }
-                    Decoded::End { segment, took } => done(segment, took),
-                    Decoded::Failed(e) => failed = Some(e),
-                }
+            let (back, used) = channel();
+            let (mut to, mut decoded) = (Vec::new(), Vec::new());
+            for _ in 0..decoders {
+                let (send, parcels) = sync_channel(AHEAD);
+                let (done, receive) = sync_channel(AHEAD);
+                let (table, pool) = (&head.table, &pool);
+                scope.spawn(move || decode(&parcels, &done, table, pool, lanes));
+                to.push(send);
+                decoded.push(receive);
             }
-            let damage = reader.join().unwrap_or_default();
-            self.damage.extend(damage);
+            let dealer = Dealer::new(to, used);
+            scope.spawn(move || dealer.read(&*head.disk, list, from));
+            let mut lanes = if late { Lanes::default() } else { Lanes::start(scope, head, &pool, lanes) };
+            let mut collector = Collector { decoders: decoded, next: 0, back };
+            let mut failed = None;
+            while let Some(mut parcel) = collector.next() {
+                self.damage.append(&mut parcel.damage);
+                for item in parcel.items.drain(..) {
+                    match item {
+                        Decoded::End { segment, took } => done(segment, took),
+                        Decoded::Failed(e) => failed = Some(e),
+                        Decoded::Samples(samples) if late => {
+                            for samples in samples {
+                                self.late_samples(samples.iter().map(|s| (*s, 0)));
+                                pool.give(samples);
+                            }
+                        }
+                        Decoded::Started(samples) if late => self.late_samples(samples),
+                        Decoded::Histograms(rows, bad) if late => {
+                            self.tally.bad_histograms += bad;
+                            self.late_histograms(&rows);
+                        }
+                        item => self.take(item, &mut lanes),
+                    }
+                }
+                collector.give_back(parcel);
+            }
+            self.tally.add(lanes.end());
+            head.index.write().flush(&mut self.maker.runs);
             failed.map_or(Ok(()), |e| Err(OpenError::Disk(e)))
         })
+    }
+
+    fn take(&mut self, item: Decoded, lanes: &mut Lanes<'_>) {
+        match item {
+            Decoded::Series(rows) => self.series(lanes, &rows),
+            Decoded::Samples(samples) => self.samples(lanes, samples),
+            Decoded::Started(samples) => self.started(lanes, samples),
+            Decoded::Tombstones(list) => self.tombstones(&list),
+            Decoded::Exemplars(list) => self.exemplars(list),
+            Decoded::Metadata(list) => self.metadata(&list),
+            Decoded::Markers(list) => self.markers(&list),
+            Decoded::Histograms(rows, bad) => {
+                self.tally.bad_histograms += bad;
+                self.histograms(lanes, rows);
+            }
+            Decoded::End { .. } | Decoded::Failed(_) => {}
+        }
     }
 
     /// Our reference for one of the log.
@@ -313,10 +364,11 @@ impl Replay<'_> {
     /// Publishes times and figures, sets damaged places aside, and says what was not understood.
     fn finish(self, wal: &std::path::Path, wbl: &std::path::Path) -> Result<(), OpenError> {
         let head = self.head;
-        head.saw(self.min, self.max);
-        head.saw_late(self.late_min, self.late_max);
-        head.metrics.chunks.set(self.chunks as f64);
-        head.metrics.chunks_created.add(self.chunks);
+        let tally = &self.tally;
+        head.saw(tally.min, tally.max);
+        head.saw_late(tally.late_min, tally.late_max);
+        head.metrics.chunks.set(tally.chunks as f64);
+        head.metrics.chunks_created.add(tally.chunks);
         let segment = head.wal.first_own_segment();
         let doubles = self.other.iter().filter_map(|(number, (_, newest))| {
             Some((u32::try_from(*number).ok()?, Retired { segment, newest: *newest }))
@@ -330,7 +382,7 @@ impl Replay<'_> {
                 crate::wal::quarantine_all(&*head.disk, dir, &self.damage)?;
             }
         }
-        let u = &self.unknown;
+        let u = &tally.unknown;
         if u.samples
             + u.late_samples
             + u.late_histograms
@@ -364,10 +416,17 @@ impl Replay<'_> {
             head.metrics.late_unknown_histograms.add(u.late_histograms);
             head.metrics.late_unknown_markers.add(u.markers);
         }
-        if self.bad_histograms > 0 {
+        if self.refused_series > 0 {
+            tracing::error!(
+                component = "tsdb",
+                series = self.refused_series,
+                "Series of the log were left out: the label texts take more than four GiB"
+            );
+        }
+        if tally.bad_histograms > 0 {
             tracing::warn!(
                 component = "tsdb",
-                samples = self.bad_histograms,
+                samples = tally.bad_histograms,
                 "Malformed native histograms in the log were left out"
             );
         }

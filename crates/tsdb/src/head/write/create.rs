@@ -4,7 +4,9 @@ use super::verdict::{check, refuse};
 use super::{HeadWriter, key_of};
 use crate::head::entry::{Entry, UNLOGGED};
 use crate::head::page::{Walk, split};
+use crate::head::postings::Runs;
 use crate::head::{Bounds, canon};
+use std::sync::atomic::Ordering::Relaxed;
 use storage::{Batch, RejectReason, RowKind, SeriesRef, WriteOutcome};
 
 /// Raw keys of unsorted senders that are remembered.
@@ -16,6 +18,7 @@ impl HeadWriter {
         let head = self.head.clone();
         let mut pages;
         let misses = std::mem::take(&mut self.misses);
+        let legacy = head.legacy_names.load(Relaxed);
         let mut ids: Vec<u32> = Vec::new();
         let mut made: Vec<(u32, u32)> = Vec::with_capacity(misses.len());
         {
@@ -24,16 +27,18 @@ impl HeadWriter {
             pages = head.table.pages();
             // Labels of the series before: neighbours share most of them.
             let mut before: Vec<u32> = Vec::new();
+            let mut runs = Runs::default();
+            let mut labels = Vec::new();
             for (row, raw_hash) in &misses {
                 let key = key_of(batch.series[*row as usize].id);
-                let checked = match canon::check(key, head.options.legacy_names) {
-                    Ok(checked) => checked,
+                let canonical = match canon::check(key, legacy, &mut labels) {
+                    Ok(canonical) => canonical,
                     Err(reason) => {
                         refuse(out, *row, RowKind::Series, *row, reason);
                         continue;
                     }
                 };
-                let hash = if checked.canonical { *raw_hash } else { head.table.hash(&checked.key()) };
+                let hash = if canonical { *raw_hash } else { head.table.hash(&canon::key_of(&labels)) };
                 let known = head.table.find(&pages, hash);
                 let series = match known {
                     Some(series) => series,
@@ -45,15 +50,12 @@ impl HeadWriter {
                             continue;
                         }
                         ids.clear();
-                        for (at, (name, value)) in checked.labels.iter().enumerate() {
-                            let hint = before
-                                .get(at)
-                                .copied()
-                                .filter(|pair| index.texts.label(*pair) == (name, value));
-                            let Some(id) = hint.or_else(|| index.texts.intern(name, value)) else { break };
+                        for (at, (name, value)) in labels.iter().enumerate() {
+                            let near = before.get(at).copied();
+                            let Some(id) = index.texts.intern_near(near, name, value) else { break };
                             ids.push(id);
                         }
-                        let full = ids.len() < checked.labels.len();
+                        let full = ids.len() < labels.len();
                         let fresh = if full { None } else { head.table.allocate() };
                         let Some(series) = fresh else {
                             refuse(
@@ -73,13 +75,13 @@ impl HeadWriter {
                             page.lock().put(slot, Entry::new(hash), &ids);
                         }
                         head.table.insert(hash, series);
-                        index.add(series, &ids);
+                        index.add_next(&mut runs, series, &ids);
                         std::mem::swap(&mut before, &mut ids);
                         out.series_created += 1;
                         series
                     }
                 };
-                if !checked.canonical {
+                if !canonical {
                     if self.aliases.len() >= MAX_ALIASES {
                         self.aliases.clear();
                     }
@@ -87,6 +89,7 @@ impl HeadWriter {
                 }
                 made.push((*row, series));
             }
+            index.flush(&mut runs);
         }
         head.metrics.series_created.add(out.series_created);
         let mut walk = Walk::new(&pages);
