@@ -15,11 +15,12 @@ pub struct Json {
     /// Finished pieces, in order.
     done: Vec<Bytes>,
     out: Vec<u8>,
+    scratch: String,
 }
 
 impl Json {
     pub fn with_capacity(bytes: usize) -> Self {
-        Json { done: Vec::new(), out: Vec::with_capacity(bytes) }
+        Json { out: Vec::with_capacity(bytes), ..Json::default() }
     }
 
     /// The text in pieces.
@@ -207,13 +208,14 @@ impl Json {
             self.int(v as i64);
         } else {
             let magnitude = v.abs();
-            let mut text = String::with_capacity(24);
+            let text = &mut self.scratch;
+            text.clear();
             if v.is_finite() && !(1e-6..1e21).contains(&magnitude) && magnitude != 0.0 {
-                model::float::format_go(v, &mut text);
+                model::float::format_go(v, text);
             } else {
-                model::float::format_plain(v, &mut text);
+                model::float::format_plain(v, text);
             }
-            self.raw(&text);
+            self.out.extend_from_slice(self.scratch.as_bytes());
         }
         self.out.push(b'"');
         self

@@ -6,8 +6,8 @@ use crate::postings::{intersect, union, without};
 use crate::reader::Block;
 use crate::tombstone::Tombstones;
 use model::{Labels, MatchOp, Matcher, TimeRange};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 use storage::select::EncodedChunk;
 use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
 
@@ -73,11 +73,17 @@ struct BlockQuerier {
 
 impl Querier for BlockQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
-        let ids = self.block.select_ids(matchers)?.into_iter();
+        let ids = self.block.select_ids(matchers)?;
         let range = hints.range.unwrap_or(self.range);
         let left = if hints.limit == 0 { usize::MAX } else { hints.limit };
-        let (block, tombstones) = (self.block.clone(), self.tombstones.clone());
-        Ok(Box::new(BlockSeriesSet { block, tombstones, ids, range, left }))
+        let symbols = hints.digests.then(|| SymbolDigests::for_series(ids.len(), &self.block));
+        let view = View {
+            block: self.block.clone(),
+            tombstones: self.tombstones.clone(),
+            shown: hints.shown.as_ref().map(|names| self.block.index.symbols_of(names)),
+        };
+        let ids = ids.into_iter();
+        Ok(Box::new(BlockSeriesSet { view: Arc::new(view), ids, range, left, symbols, scratch: Vec::new() }))
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
@@ -125,13 +131,53 @@ impl Querier for BlockQuerier {
     }
 }
 
-/// Reads one series after the other from the index, in label order.
-struct BlockSeriesSet {
+/// What the series of one selection share.
+struct View {
     block: Arc<Block>,
     tombstones: Arc<Tombstones>,
+    /// Symbols of the label names that are asked for.
+    shown: Option<Vec<u32>>,
+}
+
+/// Digests of symbols, made when first needed.
+enum SymbolDigests {
+    /// 0 for those that are not made yet.
+    Many(Vec<u128>),
+    Few(HashMap<u32, u128>),
+}
+
+impl SymbolDigests {
+    fn for_series(count: usize, block: &Block) -> Self {
+        let symbols = block.index.symbol_count();
+        if count >= symbols / 64 { Self::Many(vec![0; symbols]) } else { Self::Few(HashMap::new()) }
+    }
+
+    fn get(&mut self, symbol: u32, block: &Block) -> u128 {
+        let make = || block.index.symbol(symbol).map_or(0, storage::digest::text);
+        match self {
+            Self::Few(known) => *known.entry(symbol).or_insert_with(make),
+            Self::Many(known) => match known.get_mut(symbol as usize) {
+                Some(digest) => {
+                    if *digest == 0 {
+                        *digest = make();
+                    }
+                    *digest
+                }
+                None => 0,
+            },
+        }
+    }
+}
+
+/// Reads one series after the other from the index, in label order.
+struct BlockSeriesSet {
+    view: Arc<View>,
     ids: std::vec::IntoIter<u32>,
     range: TimeRange,
     left: usize,
+    /// Set when digests are asked for.
+    symbols: Option<SymbolDigests>,
+    scratch: Vec<ChunkMeta>,
 }
 
 impl SeriesSet for BlockSeriesSet {
@@ -139,15 +185,30 @@ impl SeriesSet for BlockSeriesSet {
         if self.left == 0 {
             return Ok(None);
         }
+        let block = &self.view.block;
         for id in self.ids.by_ref() {
-            let (labels, mut chunks) = self.block.index.series(id)?;
-            let deleted = self.tombstones.get(u64::from(id));
+            let chunks = &mut self.scratch;
+            chunks.clear();
+            let labels = block.index.series_chunks(id, chunks)?;
+            let deleted = self.view.tombstones.get(u64::from(id));
             let gone = |c: &ChunkMeta| deleted.iter().any(|d| d.min <= c.range.min && c.range.max <= d.max);
             chunks.retain(|c| c.range.overlaps(self.range) && !gone(c));
             if !chunks.is_empty() {
                 self.left -= 1;
-                let (block, deleted) = (self.block.clone(), deleted.to_vec());
-                return Ok(Some(Arc::new(BlockSeries { block, labels, chunks, deleted })));
+                let digest = self.symbols.as_mut().map(|symbols| {
+                    labels.pairs().fold(0, |sum: u128, (name, value)| {
+                        let (name, value) = (symbols.get(name, block), symbols.get(value, block));
+                        sum.wrapping_add(storage::digest::pair(name, value))
+                    })
+                });
+                return Ok(Some(Arc::new(BlockSeries {
+                    view: self.view.clone(),
+                    id,
+                    labels: OnceLock::new(),
+                    digest,
+                    chunks: chunks.as_slice().into(),
+                    deleted: deleted.to_vec(),
+                })));
             }
         }
         Ok(None)
@@ -155,29 +216,44 @@ impl SeriesSet for BlockSeriesSet {
 }
 
 struct BlockSeries {
-    block: Arc<Block>,
-    labels: Labels,
-    chunks: Vec<ChunkMeta>,
+    view: Arc<View>,
+    id: u32,
+    labels: OnceLock<Labels>,
+    digest: Option<u128>,
+    chunks: Box<[ChunkMeta]>,
     /// Sorted, not touching.
     deleted: Vec<TimeRange>,
 }
 
 impl BlockSeries {
     fn encoded(&self, meta: &ChunkMeta) -> Result<(u8, &[u8]), StorageError> {
-        Ok(self.block.chunks.chunk(meta.reference)?)
+        Ok(self.view.block.chunks.chunk(meta.reference)?)
     }
 
     fn decode(&self, meta: &ChunkMeta, out: &mut SampleBuf) -> Result<(), StorageError> {
         let (encoding, data) = self.encoded(meta)?;
         chunk::decode(encoding, data, &mut out.columns()).map_err(|e| {
-            StorageError::Corrupt(format!("{}: chunk of {}: {e}", self.block.dir().display(), self.labels))
+            let dir = self.view.block.dir().display();
+            StorageError::Corrupt(format!("{dir}: chunk of {}: {e}", self.labels()))
         })
     }
 }
 
 impl Series for BlockSeries {
     fn labels(&self) -> &Labels {
-        &self.labels
+        // The set has read the series before it was handed out: its bytes are whole and its checksum is right.
+        self.labels.get_or_init(|| self.view.block.index.labels(self.id, None).unwrap_or_default())
+    }
+
+    fn shown(&self) -> Labels {
+        match &self.view.shown {
+            None => self.labels().clone(),
+            Some(names) => self.view.block.index.labels(self.id, Some(names)).unwrap_or_default(),
+        }
+    }
+
+    fn digest(&self) -> u128 {
+        self.digest.unwrap_or_else(|| storage::digest::labels(self.labels()))
     }
 
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {

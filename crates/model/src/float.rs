@@ -3,14 +3,50 @@
 /// Go's `strconv.FormatFloat(v, 'f', -1, 64)`: shortest digits, never an exponent; `+Inf`, `-Inf`, `NaN`.
 /// This is how the HTTP API writes sample values.
 pub fn format_plain(v: f64, out: &mut String) {
-    use std::fmt::Write;
     if v.is_nan() {
         out.push_str("NaN");
     } else if v.is_infinite() {
         out.push_str(if v > 0.0 { "+Inf" } else { "-Inf" });
     } else {
-        // Rust's `Display` prints the shortest digits that round-trip, without exponent, as Go's 'f' does.
-        let _ = write!(out, "{v}");
+        // The digits are Go's, also of numbers that lie in the middle of two shortest ones: the even one.
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v);
+        match text.split_once('e') {
+            None => out.push_str(text.strip_suffix(".0").unwrap_or(text)),
+            Some((mantissa, exponent)) => push_shifted(mantissa, exponent.parse().unwrap_or(0), out),
+        }
+    }
+}
+
+/// `mantissa` (one digit before the point) times ten to the power of `exponent`.
+fn push_shifted(mantissa: &str, exponent: i32, out: &mut String) {
+    let digits = mantissa.strip_prefix('-').unwrap_or(mantissa);
+    if digits.len() < mantissa.len() {
+        out.push('-');
+    }
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let part = part.trim_end_matches('0');
+    let zeros = |out: &mut String, n: usize| out.extend(std::iter::repeat_n('0', n));
+    if exponent < 0 {
+        out.push_str("0.");
+        zeros(out, exponent.unsigned_abs() as usize - 1);
+        out.push_str(whole);
+        out.push_str(part);
+        return;
+    }
+    let shift = exponent as usize;
+    out.push_str(whole);
+    match part.split_at_checked(shift) {
+        Some((before, "")) => out.push_str(before),
+        Some((before, behind)) => {
+            out.push_str(before);
+            out.push('.');
+            out.push_str(behind);
+        }
+        None => {
+            out.push_str(part);
+            zeros(out, shift - part.len());
+        }
     }
 }
 
@@ -18,21 +54,29 @@ pub fn format_plain(v: f64, out: &mut String) {
 /// This is how expositions and PromQL print numbers.
 pub fn format_go(v: f64, out: &mut String) {
     use std::fmt::Write;
-    if !v.is_finite() || v == 0.0 {
+    if !v.is_finite() || v == 0.0 || (1e-4..1e6).contains(&v.abs()) {
         return format_plain(v, out);
     }
-    let mut scientific = String::with_capacity(24);
-    let _ = write!(scientific, "{v:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else {
-        return out.push_str(&scientific);
-    };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..6).contains(&exponent) {
-        format_plain(v, out);
+    let mut plain = String::with_capacity(24);
+    format_plain(v.abs(), &mut plain);
+    let (whole, part) = plain.split_once('.').unwrap_or((&plain, ""));
+    let (digits, exponent) = if whole == "0" {
+        let digits = part.trim_start_matches('0');
+        (digits.to_owned(), -((part.len() - digits.len() + 1) as i32))
     } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(out, "{digits}e{sign}{:02}", exponent.abs());
+        (format!("{whole}{part}").trim_end_matches('0').to_owned(), whole.len() as i32 - 1)
+    };
+    if v < 0.0 {
+        out.push('-');
     }
+    let (first, rest) = digits.split_at(1.min(digits.len()));
+    out.push_str(first);
+    if !rest.is_empty() {
+        out.push('.');
+        out.push_str(rest);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    let _ = write!(out, "e{sign}{:02}", exponent.abs());
 }
 
 /// [`format_go`] as a fresh string.
@@ -73,5 +117,29 @@ mod tests {
         }
         assert_eq!(plain_string(1e21), "1000000000000000000000");
         assert_eq!(plain_string(1.5e-7), "0.00000015");
+    }
+
+    /// All magnitudes, and ties between two shortest texts: the numbers are sums over what Go prints.
+    #[test]
+    fn digits_are_gos() {
+        let (mut seed, mut plain, mut go) = (7u64, 0xcbf2_9ce4_8422_2325_u64, 0xcbf2_9ce4_8422_2325_u64);
+        for _ in 0..30_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bits = seed ^ seed >> 29;
+            let floats = [
+                f64::from_bits(bits),
+                bits as f64 / 1e6,
+                (bits >> 40) as f64 / 1e3,
+                (bits >> 20) as f64 / 64.0,
+            ];
+            for v in floats.into_iter().filter(|v| v.is_finite()) {
+                let add = |sum: u64, text: String| {
+                    text.bytes().fold(sum, |sum, b| (sum ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+                };
+                plain = add(plain, plain_string(v));
+                go = add(go, go_string(v));
+            }
+        }
+        assert_eq!((plain, go), (2997083664102012449, 8422530478024532816));
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod append;
+pub mod digest;
 pub mod error;
 pub mod exemplars;
 pub mod feed;

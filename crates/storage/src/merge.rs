@@ -5,6 +5,8 @@ use crate::select::{EncodedChunk, Querier, SampleBuf, SelectHints, Series, Serie
 use model::histogram::CounterResetHint;
 use model::{FloatHistogram, Labels, Matcher, TimeRange};
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// Samples per chunk where merged samples are encoded anew.
@@ -67,10 +69,12 @@ impl MergedQuerier {
 
 impl Querier for MergedQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+        if hints.limit == 0 {
+            return self.joined(matchers, hints);
+        }
         let hints = SelectHints { sorted: true, ..hints.clone() };
         let sets: Result<Vec<_>, _> = self.parts.iter().map(|p| p.select(matchers, &hints)).collect();
-        let merged = series_sets(sets?)?;
-        Ok(if hints.limit == 0 { merged } else { Box::new(Limited { set: merged, left: hints.limit }) })
+        Ok(Box::new(Limited { set: series_sets(sets?)?, left: hints.limit }))
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
@@ -84,6 +88,129 @@ impl Querier for MergedQuerier {
         limit: usize,
     ) -> Result<Vec<String>, StorageError> {
         self.union(limit, |part| part.label_values(name, matchers, limit))
+    }
+}
+
+impl MergedQuerier {
+    /// All series, put together by their digests: labels are only made for series that the oldest store lacks.
+    fn joined(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+        let hints = SelectHints { digests: true, sorted: false, ..hints.clone() };
+        let mut joiner = Joiner::default();
+        let mut warnings = Vec::new();
+        for part in &self.parts {
+            let mut set = part.select(matchers, &hints)?;
+            joiner.begin();
+            while let Some(series) = set.next()? {
+                joiner.add(series);
+            }
+            warnings.extend(set.warnings());
+        }
+        Ok(Box::new(Listed { list: joiner.finish().into_iter(), warnings }))
+    }
+}
+
+/// A series set over a ready list, with warnings.
+struct Listed {
+    list: std::vec::IntoIter<Arc<dyn Series>>,
+    warnings: Vec<String>,
+}
+
+impl SeriesSet for Listed {
+    fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+        Ok(self.list.next())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+}
+
+/// Digests are keyed and well mixed: any of their bits will do as a hash.
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u128(&mut self, digest: u128) {
+        self.0 = digest as u64 ^ (digest >> 64) as u64;
+    }
+}
+
+/// Finds the series that several stores have. Stores mostly have the same series in the same order.
+#[derive(Default)]
+struct Joiner {
+    /// For each series, what the stores have of it, older stores first.
+    found: Vec<Vec<Arc<dyn Series>>>,
+    digests: Vec<u128>,
+    known: HashMap<u128, u32, BuildHasherDefault<DigestHasher>>,
+    /// Series before this are known to be sorted, and stand in `known` if anything does.
+    sorted: usize,
+    /// Where the next series of the store is expected.
+    next: usize,
+    stores: usize,
+}
+
+impl Joiner {
+    /// The series of the next store follow.
+    fn begin(&mut self) {
+        if self.stores == 1 {
+            // The first store is a block, or the only one: blocks give their series sorted.
+            self.sorted = self.found.len();
+        }
+        self.stores += 1;
+        self.next = 0;
+    }
+
+    fn add(&mut self, series: Arc<dyn Series>) {
+        let digest = series.digest();
+        if self.stores > 1
+            && let Some(at) = self.find(digest)
+        {
+            self.next = at + 1;
+            return self.found[at].push(series);
+        }
+        self.found.push(vec![series]);
+        self.digests.push(digest);
+    }
+
+    fn find(&mut self, digest: u128) -> Option<usize> {
+        if self.digests.get(self.next) == Some(&digest) {
+            return Some(self.next);
+        }
+        for at in self.known.len()..self.digests.len() {
+            self.known.entry(self.digests[at]).or_insert(at as u32);
+        }
+        self.known.get(&digest).map(|at| *at as usize)
+    }
+
+    /// Sorted by labels, if there is more than one store.
+    fn finish(mut self) -> Vec<Arc<dyn Series>> {
+        let join = |mut parts: Vec<Arc<dyn Series>>| match (parts.len(), parts.pop()) {
+            (1, Some(only)) => only,
+            (_, last) => {
+                parts.extend(last);
+                Arc::new(Joined { parts }) as Arc<dyn Series>
+            }
+        };
+        let sorted = if self.stores > 1 { self.sorted } else { self.found.len() };
+        let mut others: Vec<_> = self.found.split_off(sorted).into_iter().map(join).collect();
+        let mut list: Vec<_> = self.found.into_iter().map(join).collect();
+        if others.is_empty() {
+            return list;
+        }
+        others.sort_by(|a, b| a.labels().cmp(b.labels()));
+        let mut merged = Vec::with_capacity(list.len() + others.len());
+        let mut rest = list.drain(..);
+        for other in others {
+            let before = rest.as_slice().partition_point(|s| s.labels() < other.labels());
+            merged.extend(rest.by_ref().take(before));
+            merged.push(other);
+        }
+        merged.extend(rest);
+        merged
     }
 }
 
@@ -163,24 +290,49 @@ struct Joined {
     parts: Vec<Arc<dyn Series>>,
 }
 
+impl Joined {
+    /// Lets each part append its samples, and puts them in order.
+    fn each(
+        &self,
+        out: &mut SampleBuf,
+        read: impl Fn(&dyn Series, &mut SampleBuf) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let from = out.len();
+        let mut bounds = vec![from];
+        // Blocks and head follow each other in time almost always: then there is nothing to do.
+        let mut ordered = true;
+        for part in &self.parts {
+            let joint = out.len();
+            read(&**part, out)?;
+            ordered &= joint == from || joint == out.len() || out.times[joint - 1] < out.times[joint];
+            bounds.push(out.len());
+        }
+        if !ordered {
+            sort_from(out, from, &bounds);
+        }
+        Ok(())
+    }
+}
+
 impl Series for Joined {
     fn labels(&self) -> &Labels {
         self.parts[0].labels()
     }
 
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
-        let from = out.len();
-        let mut bounds = vec![from];
-        for part in &self.parts {
-            part.read(range, out)?;
-            bounds.push(out.len());
-        }
-        // Blocks and head follow each other in time almost always: then there is nothing to do.
-        let ordered = out.times[from..].windows(2).all(|w| w[0] < w[1]);
-        if !ordered {
-            sort_from(out, from, &bounds);
-        }
-        Ok(())
+        self.each(out, |part, out| part.read(range, out))
+    }
+
+    fn newest(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        self.each(out, |part, out| part.newest(range, out))
+    }
+
+    fn shown(&self) -> Labels {
+        self.parts[0].shown()
+    }
+
+    fn digest(&self) -> u128 {
+        self.parts[0].digest()
     }
 
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
@@ -362,6 +514,42 @@ mod tests {
     fn set(name: &str, samples: &[(i64, f64)]) -> Box<dyn SeriesSet> {
         let labels = Labels::from_pairs([("__name__", name)]);
         Box::new(ListSeriesSet::new(vec![Arc::new(Fixed(labels, samples.to_vec()))]))
+    }
+
+    #[test]
+    fn stores_are_joined_in_order_of_labels() {
+        let of = |list: &[(&str, i64)]| {
+            let series = |(name, t): &(&str, i64)| {
+                let labels = Labels::from_pairs([("__name__", *name)]);
+                Arc::new(Fixed(labels, vec![(*t, 0.0)])) as Arc<dyn Series>
+            };
+            list.iter().map(series).collect::<Vec<_>>()
+        };
+        let mut joiner = Joiner::default();
+        let stores: [&[(&str, i64)]; 3] = [
+            &[("b", 1), ("d", 1), ("f", 1)],
+            &[("a", 2), ("b", 2), ("f", 2)],
+            &[("z", 3), ("f", 3), ("c", 3), ("a", 3)],
+        ];
+        for store in stores {
+            joiner.begin();
+            of(store).into_iter().for_each(|series| joiner.add(series));
+        }
+        let mut seen = Vec::new();
+        for series in joiner.finish() {
+            let mut out = SampleBuf::default();
+            series.read(TimeRange::ALL, &mut out).expect("reads");
+            seen.push((series.labels().metric_name().to_owned(), out.times));
+        }
+        let want = [
+            ("a", vec![2, 3]),
+            ("b", vec![1, 2]),
+            ("c", vec![3]),
+            ("d", vec![1]),
+            ("f", vec![1, 2, 3]),
+            ("z", vec![3]),
+        ];
+        assert_eq!(seen, want.map(|(name, times)| (name.to_owned(), times)));
     }
 
     #[test]

@@ -162,6 +162,10 @@ pub struct SelectHints {
     pub limit: usize,
     /// Series must come sorted by labels.
     pub sorted: bool,
+    /// Names of the labels that [`Series::shown`] must give, in any order; all of them without it.
+    pub shown: Option<Vec<String>>,
+    /// [`Series::digest`] will be asked of every series.
+    pub digests: bool,
 }
 
 /// An encoded chunk as stored, for remote read and federation of chunks.
@@ -176,11 +180,27 @@ pub struct EncodedChunk {
 
 /// One selected series. Cheap to hold; sample data is fetched when asked for. Any thread may read it.
 pub trait Series: Send + Sync {
+    /// All labels. May be made when first asked for, which costs more than most other things here.
     fn labels(&self) -> &Labels;
+
+    /// The labels that [`SelectHints::shown`] asked for, and perhaps more.
+    fn shown(&self) -> Labels {
+        self.labels().clone()
+    }
+
+    /// See [`crate::digest::labels`].
+    fn digest(&self) -> u128 {
+        crate::digest::labels(self.labels())
+    }
 
     /// Appends all samples within `range` to `out`, oldest first, without two of the same time; stale
     /// markers included. In-order and out-of-order data come merged.
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError>;
+
+    /// Appends the newest sample within `range`, and perhaps others before it, as [`Series::read`] does.
+    fn newest(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        self.read(range, out)
+    }
 
     /// Chunks that overlap `range`, oldest first, not overlapping each other.
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError>;

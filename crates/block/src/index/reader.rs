@@ -20,6 +20,8 @@ pub struct IndexReader {
     map: Arc<Map>,
     /// Offset of each symbol's length in the file.
     symbols: Vec<u32>,
+    /// Symbols are valid texts in order, as they must be; when not, every series is looked at.
+    symbols_sound: bool,
     /// Every 32nd value of a label name, and the last, with the offset of its entry in the file.
     values: BTreeMap<Box<str>, Vec<(Box<str>, usize)>>,
     table_end: usize,
@@ -50,6 +52,7 @@ impl IndexReader {
         let mut reader = IndexReader {
             path: path.to_owned(),
             symbols: Vec::new(),
+            symbols_sound: true,
             values: BTreeMap::new(),
             table_end: 0,
             all_postings: None,
@@ -74,12 +77,15 @@ impl IndexReader {
         let mut cursor = Cursor::new(content);
         let count = cursor.be32().ok_or("symbol table is truncated")?;
         let mut offsets = Vec::with_capacity((count as usize).min(content.len()));
+        let (mut sound, mut before) = (true, None::<&[u8]>);
         for _ in 0..count {
             let at = from + content.len() - cursor.rest().len();
             offsets.push(u32::try_from(at).map_err(|_| "symbol table lies beyond 4 GiB")?);
-            cursor.bytes().ok_or("symbol table is truncated")?;
+            let symbol = cursor.bytes().ok_or("symbol table is truncated")?;
+            sound &= before.is_none_or(|before| before < symbol) && std::str::from_utf8(symbol).is_ok();
+            before = Some(symbol);
         }
-        self.symbols = offsets;
+        (self.symbols, self.symbols_sound) = (offsets, sound);
         Ok(())
     }
 
@@ -211,47 +217,135 @@ impl IndexReader {
 
     /// Labels and chunks of a series.
     pub fn series(&self, id: u32) -> Result<(Labels, Vec<ChunkMeta>), BlockError> {
-        self.read_series(id).ok_or_else(|| self.corrupt(format!("no valid series with id {id}")))
+        let mut chunks = Vec::new();
+        self.series_chunks(id, &mut chunks)?;
+        let labels = self.labels(id, None).ok_or_else(|| self.no_series(id))?;
+        Ok((labels, chunks))
     }
 
-    fn read_series(&self, id: u32) -> Option<(Labels, Vec<ChunkMeta>)> {
+    fn no_series(&self, id: u32) -> BlockError {
+        self.corrupt(format!("no valid series with id {id}"))
+    }
+
+    /// Appends the chunks of a series; gives its labels as symbols. Names are sorted and unique, values not
+    /// empty, and the checksum is right.
+    pub fn series_chunks(&self, id: u32, chunks: &mut Vec<ChunkMeta>) -> Result<SymbolPairs<'_>, BlockError> {
+        self.read_chunks(id, chunks).ok_or_else(|| self.no_series(id))
+    }
+
+    /// Bytes of a series without length and checksum.
+    fn series_body(&self, id: u32, verify: bool) -> Option<&[u8]> {
         let mut cursor = Cursor::new(self.map.get((id as usize).checked_mul(16)?..)?);
         let len = usize::try_from(cursor.uvarint()?).ok()?;
         let body = cursor.take(len)?;
-        if cursor.be32()? != crc32c(body) {
-            return None;
-        }
+        (!verify || cursor.be32()? == crc32c(body)).then_some(body)
+    }
+
+    fn read_chunks(&self, id: u32, chunks: &mut Vec<ChunkMeta>) -> Option<SymbolPairs<'_>> {
+        let body = self.series_body(id, true)?;
         let mut cursor = Cursor::new(body);
-        let count = cursor.uvarint()? as usize;
-        let mut pairs = Vec::with_capacity(count.min(MAX_PREALLOCATED));
+        let count = cursor.uvarint()?;
+        let labels = SymbolPairs { cursor, left: count };
+        let (mut before, limit) = (None, self.symbols.len() as u32);
         for _ in 0..count {
-            let name = self.symbol(u32::try_from(cursor.uvarint()?).ok()?)?;
-            let value = self.symbol(u32::try_from(cursor.uvarint()?).ok()?)?;
-            if pairs.last().is_some_and(|(before, _)| *before >= name) || value.is_empty() {
+            let (name, value) = take_pair(&mut cursor)?;
+            // Symbols are sorted, so their numbers sort like the texts, and only the first can be empty.
+            if before.is_some_and(|before| before >= name) || name.max(value) >= limit {
                 return None;
             }
-            pairs.push((name, value));
+            if value == 0 && self.symbol(0)?.is_empty() {
+                return None;
+            }
+            before = Some(name);
+        }
+        if !self.symbols_sound {
+            self.labels(id, None)?;
         }
         let count = cursor.uvarint()? as usize;
-        let mut chunks: Vec<ChunkMeta> = Vec::with_capacity(count.min(MAX_PREALLOCATED));
+        chunks.reserve(count.min(MAX_PREALLOCATED));
+        let mut last: Option<ChunkMeta> = None;
         for _ in 0..count {
-            let (min, base) = match chunks.last() {
-                None => (cursor.varint()?, None),
-                Some(last) => (last.range.max.checked_add_unsigned(cursor.uvarint()?)?, Some(last.reference)),
+            let min = match &last {
+                None => cursor.varint()?,
+                Some(last) => last.range.max.checked_add_unsigned(cursor.uvarint()?)?,
             };
             let max = min.checked_add_unsigned(cursor.uvarint()?)?;
-            let reference = match base {
+            let reference = match &last {
                 None => cursor.uvarint()?,
-                Some(base) => base.wrapping_add_signed(cursor.varint()?),
+                Some(last) => last.reference.wrapping_add_signed(cursor.varint()?),
             };
-            chunks.push(ChunkMeta { range: TimeRange::new(min, max), reference });
+            let meta = ChunkMeta { range: TimeRange::new(min, max), reference };
+            chunks.push(meta);
+            last = Some(meta);
         }
-        Some((Labels::from_sorted(pairs), chunks))
+        Some(labels)
+    }
+
+    /// Labels of a series whose checksum was verified before: all, or those whose names are among these symbols.
+    /// `None` when it is damaged.
+    pub fn labels(&self, id: u32, names: Option<&[u32]>) -> Option<Labels> {
+        if names.is_some_and(<[u32]>::is_empty) {
+            return Some(Labels::empty());
+        }
+        let mut cursor = Cursor::new(self.series_body(id, false)?);
+        let count = cursor.uvarint()?;
+        let mut pairs = Vec::with_capacity((count as usize).min(MAX_PREALLOCATED));
+        for _ in 0..count {
+            let (name, value) = take_pair(&mut cursor)?;
+            if names.is_none_or(|names| names.contains(&name)) {
+                let (name, value) = (self.symbol(name)?, self.symbol(value)?);
+                if pairs.last().is_some_and(|(before, _)| *before >= name) || value.is_empty() {
+                    return None;
+                }
+                pairs.push((name, value));
+            }
+        }
+        Some(Labels::from_sorted(pairs))
+    }
+
+    /// Symbols of those texts that are any.
+    pub fn symbols_of(&self, texts: &[String]) -> Vec<u32> {
+        let find = |text: &String| {
+            let (mut from, mut to) = (0, self.symbols.len() as u32);
+            while from < to {
+                let middle = from + (to - from) / 2;
+                match self.symbol(middle)?.cmp(text) {
+                    std::cmp::Ordering::Less => from = middle + 1,
+                    std::cmp::Ordering::Equal => return Some(middle),
+                    std::cmp::Ordering::Greater => to = middle,
+                }
+            }
+            None
+        };
+        texts.iter().filter_map(find).collect()
+    }
+
+    pub fn symbol_count(&self) -> usize {
+        self.symbols.len()
     }
 
     pub fn size_bytes(&self) -> u64 {
         self.map.len() as u64
     }
+}
+
+/// Labels of a series as numbers of symbols: name and value.
+pub struct SymbolPairs<'a> {
+    cursor: Cursor<'a>,
+    left: u64,
+}
+
+impl SymbolPairs<'_> {
+    pub fn pairs(mut self) -> impl Iterator<Item = (u32, u32)> {
+        std::iter::from_fn(move || {
+            self.left = self.left.checked_sub(1)?;
+            take_pair(&mut self.cursor)
+        })
+    }
+}
+
+fn take_pair(cursor: &mut Cursor<'_>) -> Option<(u32, u32)> {
+    Some((u32::try_from(cursor.uvarint()?).ok()?, u32::try_from(cursor.uvarint()?).ok()?))
 }
 
 fn push_last(values: &mut BTreeMap<Box<str>, Vec<(Box<str>, usize)>>, name: &str, value: &str, at: usize) {

@@ -137,8 +137,12 @@ impl Eval<'_> {
         };
         let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
         let range = TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last);
-        let hints =
-            SelectHints { range: Some(range), step: grid.step, func: "info".into(), limit: 0, sorted: false };
+        let hints = SelectHints {
+            range: Some(range),
+            step: grid.step,
+            func: "info".into(),
+            ..SelectHints::default()
+        };
         // The querier was opened for what the query's selectors look at; these lie within it, unless an
         // offset is at odds with `@` inside a subquery.
         let mut list = Vec::new();

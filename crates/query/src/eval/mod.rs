@@ -394,8 +394,10 @@ impl<'q> Eval<'q> {
             range: Some(wanted.range),
             step: 0,
             func: wanted.func.clone(),
-            limit: 0,
-            sorted: false,
+            shown: wanted.shown.clone(),
+            // Range functions look for series that become the same without their names.
+            digests: !crate::plan::one_metric(&wanted.matchers),
+            ..SelectHints::default()
         };
         let list = Arc::new(self.select(&wanted.matchers, &hints)?);
         self.fetched[fetch] = Some(list.clone());

@@ -8,7 +8,7 @@ use crate::budget::histogram_samples;
 use crate::column::Column;
 use crate::plan::{CallNode, Node, Op};
 use hashbrown::HashSet;
-use model::{Labels, METRIC_NAME, MatchOp};
+use model::{Labels, METRIC_NAME};
 use promql::{Span, ValueType};
 
 /// Functions that extended selectors may be used with.
@@ -42,6 +42,13 @@ impl RangeCall<'_> {
 fn typed(labels: &Labels) -> bool {
     let early = labels.iter().take_while(|(n, _)| *n <= "__unit__");
     early.into_iter().any(|(n, _)| n != METRIC_NAME && super::collect::is_metadata(n))
+}
+
+/// Digest of the labels that fall together with the name.
+fn metadata_digest(labels: &Labels) -> u128 {
+    use storage::digest::{pair, text};
+    let metadata = labels.iter().filter(|(n, _)| super::collect::is_metadata(n));
+    metadata.fold(0, |sum: u128, (n, v)| sum.wrapping_add(pair(text(n), text(v))))
 }
 
 impl Eval<'_> {
@@ -79,14 +86,13 @@ impl Eval<'_> {
         let starts =
             self.options.use_start_timestamps && matches!(name, "rate" | "irate" | "increase" | "resets");
         // Series of one metric stay apart when their names fall.
-        let one_metric = matrix.unwrapped().selector().is_some_and(|s| {
-            s.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && !m.value.is_empty())
-        });
+        let one_metric = matrix.unwrapped().selector().is_some_and(|s| crate::plan::one_metric(&s.matchers));
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut windows = (Windows::default(), Windows::default());
         let mut presence = (name == "absent_over_time").then(|| Presence::new(grid.steps));
-        let mut seen: HashSet<Labels> = HashSet::new();
-        self.ranges(matrix, grid, starts, &mut |ev, labels, drop, samples| {
+        let mut seen: HashSet<u128> = HashSet::new();
+        self.ranges(matrix, grid, starts, &mut |ev, one, samples| {
+            let labels = one.labels;
             windows.0.plan(&samples.t, &spec, grid);
             if !samples.h.is_empty() {
                 windows.1.plan(&samples.ht, &spec, grid);
@@ -114,17 +120,20 @@ impl Eval<'_> {
             if matches!(name, "rate" | "increase") && column.float_count() > 0 {
                 ev.judge_counter(&call);
             }
-            let drop_name = !keeps_name || drop;
+            let drop_name = !keeps_name || one.drop_name;
             let apart = one_metric && !typed(labels);
+            if !apart && !ev.delayed() && !column.is_empty() {
+                let name = if drop_name { metadata_digest(labels) } else { 0 };
+                if !seen.insert(one.digest().wrapping_sub(name)) {
+                    return Err(QueryError::exec(SAME_LABELS));
+                }
+            }
             let labels = match asked {
                 Asked::Nothing if apart => Labels::empty(),
                 Asked::NoNames if apart => labels.clone(),
                 _ if ev.delayed() || !drop_name => labels.clone(),
                 _ => drop_metadata(labels),
             };
-            if !apart && !ev.delayed() && !column.is_empty() && !seen.insert(labels.clone()) {
-                return Err(QueryError::exec(SAME_LABELS));
-            }
             sink(ev, Out { labels, drop_name, column })
         })?;
         if let Some(presence) = presence {

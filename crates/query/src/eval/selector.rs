@@ -27,7 +27,11 @@ impl Eval<'_> {
         let (mut buf, mut plan) = (SampleBuf::default(), StepPlan::default());
         for series in series.iter() {
             buf.clear();
-            read(&**series, range, selector.stats_only, &mut buf)?;
+            if grid.is_single() && !selector.stats_only {
+                series.newest(range, &mut buf)?;
+            } else {
+                read(&**series, range, selector.stats_only, &mut buf)?;
+            }
             self.watch.check(buf.len() + grid.steps + 16)?;
             if buf.is_empty() {
                 continue;
@@ -42,9 +46,9 @@ impl Eval<'_> {
                 self.pick(selector, grid, &buf, &mut column, &put);
             }
             self.frame.add_column(&column);
-            // Making labels costs more than most other things here. Histograms may need them for annotations.
+            // Histograms may need their name for annotations.
             let bare = asked == Asked::Nothing && !column.has_hists();
-            let labels = if bare { Labels::empty() } else { series.labels().clone() };
+            let labels = if bare { Labels::empty() } else { series.shown() };
             sink(self, Out { labels, drop_name: false, column })?;
         }
         Ok(())
@@ -118,7 +122,7 @@ impl Eval<'_> {
             let mut column = self.column(grid.steps);
             self.pick(selector, grid, &buf, &mut column, &put);
             self.frame.add_column(&column);
-            sink(self, Out { labels: series.labels().clone(), drop_name: false, column })?;
+            sink(self, Out { labels: series.shown(), drop_name: false, column })?;
         }
         Ok(())
     }
@@ -143,7 +147,7 @@ impl Eval<'_> {
             self.watch.check(buf.len() + grid.steps + 16)?;
             samples.fill(&mut buf, false);
             let mut column = self.column(grid.steps);
-            let labels = series.labels();
+            let labels = series.shown();
             for step in 0..grid.steps {
                 let t = selector.reference(grid.time(step));
                 let window = |times: &[i64]| {
@@ -154,7 +158,7 @@ impl Eval<'_> {
                 if lo < hi && hlo < hhi {
                     self.notes.mixed_floats_histograms(span, labels.value(METRIC_NAME));
                 } else if hlo < hhi {
-                    self.smooth_histogram(&samples, (hlo, hhi), t, step, span, labels, &mut column);
+                    self.smooth_histogram(&samples, (hlo, hhi), t, step, span, &labels, &mut column);
                 } else if lo < hi {
                     let (times, values) = (&samples.t[lo..hi], &samples.f[lo..hi]);
                     let i = times.partition_point(|x| *x < t);
@@ -173,7 +177,7 @@ impl Eval<'_> {
                     }
                 }
             }
-            sink(self, Out { labels: labels.clone(), drop_name: false, column })?;
+            sink(self, Out { labels, drop_name: false, column })?;
         }
         Ok(())
     }

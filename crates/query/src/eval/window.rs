@@ -8,7 +8,7 @@ use crate::value::Points;
 use model::{FloatHistogram, Labels, TimeRange, is_stale_nan};
 use std::ops::Range;
 use std::sync::Arc;
-use storage::SampleBuf;
+use storage::{SampleBuf, Series};
 
 /// Samples of one series without stale markers; floats and histograms apart, each in time order.
 #[derive(Debug, Default)]
@@ -271,8 +271,25 @@ impl Windows {
     }
 }
 
-/// Called with each series of a range vector: labels, whether its name is to be dropped, samples.
-type Each<'s> = dyn FnMut(&mut Eval<'_>, &Labels, bool, &RangeBuf) -> Result<(), QueryError> + 's;
+/// A series of a range vector.
+pub(crate) struct Ranged<'a> {
+    /// What the fetch shows of its labels.
+    pub(crate) labels: &'a Labels,
+    /// Its name is to be dropped.
+    pub(crate) drop_name: bool,
+    /// Where it comes from, unless it was computed.
+    pub(crate) source: Option<&'a dyn Series>,
+}
+
+impl Ranged<'_> {
+    /// Digest of all labels.
+    pub(super) fn digest(&self) -> u128 {
+        self.source.map_or_else(|| storage::digest::labels(self.labels), Series::digest)
+    }
+}
+
+/// Called with each series of a range vector and its samples.
+type Each<'s> = dyn FnMut(&mut Eval<'_>, Ranged<'_>, &RangeBuf) -> Result<(), QueryError> + 's;
 
 impl Eval<'_> {
     /// Hands the series of a range vector to `each`, with all samples that any step's window needs.
@@ -300,7 +317,9 @@ impl Eval<'_> {
                     }
                     samples.fill(&mut buf, want_starts);
                     if !samples.is_empty() {
-                        each(self, series.labels(), false, &samples)?;
+                        let labels = series.shown();
+                        let one = Ranged { labels: &labels, drop_name: false, source: Some(&**series) };
+                        each(self, one, &samples)?;
                     }
                 }
                 Ok(())
@@ -321,7 +340,8 @@ impl Eval<'_> {
                     }
                     ev.recycle(out.column);
                     // What the caller counts belongs to the caller.
-                    ev.outside(|ev| each(ev, &out.labels, out.drop_name, &samples))
+                    let one = Ranged { labels: &out.labels, drop_name: out.drop_name, source: None };
+                    ev.outside(|ev| each(ev, one, &samples))
                 });
                 let counts = self.leave();
                 run?;
@@ -391,7 +411,7 @@ impl Eval<'_> {
         };
         let mut list = Vec::new();
         let t = grid.start;
-        self.ranges(node, grid, false, &mut |ev, labels, drop_name, samples| {
+        self.ranges(node, grid, false, &mut |ev, one, samples| {
             let mut floats: Vec<(i64, f64)> =
                 samples.t.iter().copied().zip(samples.f.iter().copied()).collect();
             if spec.anchored || spec.smoothed {
@@ -418,7 +438,7 @@ impl Eval<'_> {
             ev.budget.hold(count * 16)?;
             let read = if spec.subquery { 0 } else { count as i64 };
             ev.frame.add(0, count as i64, read);
-            list.push((labels.clone(), drop_name, Points::Raw { floats, histograms }));
+            list.push((one.labels.clone(), one.drop_name, Points::Raw { floats, histograms }));
             Ok(())
         })?;
         Ok(list)

@@ -44,7 +44,9 @@ pub(crate) fn build(expr: &Expr, query: &Build<'_>) -> Result<Plan, QueryError> 
     let mut builder = Builder { query, fetches: Vec::new(), outer: Vec::new(), funcs: Vec::new() };
     let built = builder.node(expr).map_err(QueryError::Parse)?;
     let root = if built.wrap { built.wrapped() } else { built.node };
-    Ok(Plan { root, fetches: builder.fetches })
+    let mut plan = Plan { root, fetches: builder.fetches };
+    super::labels::project(&mut plan);
+    Ok(plan)
 }
 
 /// A node with what is known about its dependence on the step.
@@ -249,7 +251,7 @@ impl Builder<'_> {
             None => {
                 let func = self.funcs.iter().rev().find(|f| **f != SUBQUERY);
                 let func = func.filter(|f| **f != TRIM).copied().unwrap_or("").to_owned();
-                self.fetches.push(Fetch { matchers: v.matchers.clone(), range: window, func });
+                self.fetches.push(Fetch { matchers: v.matchers.clone(), range: window, func, shown: None });
                 self.fetches.len() - 1
             }
         };

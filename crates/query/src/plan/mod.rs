@@ -5,12 +5,14 @@
 
 mod build;
 mod duration;
+mod labels;
 
 use crate::eval::Grid;
 use model::{Matcher, TimeRange};
 use promql::{AggregateOp, BinaryOp, Function, Span, ValueType, VectorMatching};
 
 pub(crate) use build::{Build, build};
+pub(crate) use labels::one_metric;
 
 /// A whole query, ready to run.
 pub(crate) struct Plan {
@@ -26,6 +28,8 @@ pub(crate) struct Fetch {
     pub(crate) range: TimeRange,
     /// Function or aggregation around the first selector.
     pub(crate) func: String,
+    /// Names of the labels that anybody looks at; all without it.
+    pub(crate) shown: Option<Vec<String>>,
 }
 
 /// One operation. `span` is where annotations point.

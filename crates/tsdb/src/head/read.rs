@@ -1,13 +1,16 @@
 //! Selecting series and reading their samples: a look under the lock of a page, then decoding without one.
 
 use super::Head;
+use super::entry::{HISTOGRAM, LAST_ON_DISK};
 use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
+use super::text::Texts;
 use super::tombstone::covers;
 use model::{Labels, Matcher, TimeRange};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
+use storage::digest;
 use storage::select::{EncodedChunk, ListSeriesSet};
 use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
 
@@ -64,6 +67,19 @@ struct Selection {
     reading: Arc<Reading>,
     /// Pair ids of all series, one after the other.
     pairs: Vec<u32>,
+    /// For each series, where its pairs begin and how many they are.
+    rows: Vec<(u32, u32)>,
+    /// For each series what it shows; empty when that is all.
+    shown: Vec<Labels>,
+    /// For each series its digest; empty when none was asked for.
+    digests: Vec<u128>,
+}
+
+impl Selection {
+    fn pairs_of(&self, row: u32) -> &[u32] {
+        let (from, count) = self.rows.get(row as usize).copied().unwrap_or_default();
+        self.pairs.get(from as usize..(from + count) as usize).unwrap_or(&[])
+    }
 }
 
 /// A selected series of the head.
@@ -71,8 +87,8 @@ pub struct HeadSeries {
     selection: Arc<Selection>,
     page: Arc<Page>,
     series: u32,
-    first_pair: u32,
-    pair_count: u32,
+    /// In the selection.
+    row: u32,
     labels: OnceLock<Labels>,
 }
 
@@ -93,33 +109,96 @@ impl HeadQuerier {
 
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
     pub(crate) fn list(&self, matchers: &[Matcher], limit: usize) -> Vec<HeadSeries> {
+        self.list_with(matchers, limit, &SelectHints::default())
+    }
+
+    /// The same, with what `hints` say of labels.
+    fn list_with(&self, matchers: &[Matcher], limit: usize, hints: &SelectHints) -> Vec<HeadSeries> {
         let head = &self.reading.head;
         let set = head.index.read().select(matchers);
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
-        let mut pairs = Vec::new();
-        let mut found: Vec<(u32, u32, u32)> = Vec::new();
+        let (mut pairs, mut rows, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for series in set {
             let Some((cells, slot)) = walk.go(series) else { continue };
             if !may_have(cells, slot, self.reading.range) {
                 continue;
             }
             let of = cells.pairs(slot);
-            found.push((series, pairs.len() as u32, of.len() as u32));
+            found.push(series);
+            rows.push((pairs.len() as u32, of.len() as u32));
             pairs.extend_from_slice(of);
             if limit > 0 && found.len() == limit {
                 break;
             }
         }
         drop(walk);
-        let selection = Arc::new(Selection { reading: self.reading.clone(), pairs });
-        let series = |(series, first_pair, pair_count): (u32, u32, u32)| {
+        let mut selection =
+            Selection { reading: self.reading.clone(), pairs, rows, shown: Vec::new(), digests: Vec::new() };
+        if hints.shown.is_some() || hints.digests {
+            let texts = &head.index.read().texts;
+            if let Some(names) = &hints.shown {
+                selection.shown = shown(&selection, texts, names);
+            }
+            if hints.digests {
+                selection.digests = digests(&selection, texts);
+            }
+        }
+        let selection = Arc::new(selection);
+        let series = |(row, series): (usize, u32)| {
             let page = pages.get(split(series).0)?.clone()?;
             let (selection, labels) = (selection.clone(), OnceLock::new());
-            Some(HeadSeries { selection, page, series, first_pair, pair_count, labels })
+            Some(HeadSeries { selection, page, series, row: row as u32, labels })
         };
-        found.into_iter().filter_map(series).collect()
+        found.into_iter().enumerate().filter_map(series).collect()
     }
+}
+
+/// Labels of these names, for each series. Sets are made once and shared: there are few of them as a rule.
+fn shown(selection: &Selection, texts: &Texts, names: &[String]) -> Vec<Labels> {
+    let names: Vec<u32> = names.iter().filter_map(|name| texts.find_name(name)).collect();
+    let mut known: HashMap<Vec<u32>, Labels> = HashMap::new();
+    let (mut key, mut last_key, mut last) = (Vec::new(), Vec::new(), Labels::empty());
+    let mut list = Vec::with_capacity(selection.rows.len());
+    for row in 0..selection.rows.len() as u32 {
+        key.clear();
+        key.extend(selection.pairs_of(row).iter().filter(|pair| names.contains(&texts.name_of(**pair))));
+        if key != last_key {
+            last = match known.get(&key) {
+                Some(labels) => labels.clone(),
+                None => {
+                    let labels = Labels::from_sorted(key.iter().map(|pair: &u32| texts.label(*pair)));
+                    known.insert(key.clone(), labels.clone());
+                    labels
+                }
+            };
+            last_key.clone_from(&key);
+        }
+        list.push(last.clone());
+    }
+    list
+}
+
+/// Digests of all series, each pair being looked at once.
+fn digests(selection: &Selection, texts: &Texts) -> Vec<u128> {
+    let make = |pair: u32| {
+        let (name, value) = texts.label(pair);
+        digest::pair(digest::text(name), digest::text(value))
+    };
+    // A table of all pairs would cost more than it spares where few series are selected.
+    let few = selection.pairs.len() < texts.pair_count() / 64;
+    let mut known = vec![0u128; if few { 0 } else { texts.pair_count() }];
+    let mut of_pair = |pair: u32| match known.get_mut(pair as usize) {
+        Some(0) => {
+            known[pair as usize] = make(pair);
+            known[pair as usize]
+        }
+        Some(known) => *known,
+        None => make(pair),
+    };
+    (0..selection.rows.len() as u32)
+        .map(|row| selection.pairs_of(row).iter().fold(0, |sum: u128, pair| sum.wrapping_add(of_pair(*pair))))
+        .collect()
 }
 
 /// Whether a series may have samples within the range.
@@ -134,7 +213,7 @@ fn may_have(cells: &Cells, slot: usize, range: TimeRange) -> bool {
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
         let limit = if hints.sorted { 0 } else { hints.limit };
-        let mut list = self.list(matchers, limit);
+        let mut list = self.list_with(matchers, limit, hints);
         if hints.sorted {
             {
                 // One lock for all labels.
@@ -225,8 +304,16 @@ impl HeadSeries {
     }
 
     fn pairs(&self) -> &[u32] {
-        let from = self.first_pair as usize;
-        self.selection.pairs.get(from..from + self.pair_count as usize).unwrap_or(&[])
+        self.selection.pairs_of(self.row)
+    }
+
+    /// The newest sample, when it is sure to be the last one that was appended: time and value.
+    fn last(&self, range: TimeRange) -> Option<(i64, f64)> {
+        let slot = split(self.series).1;
+        let cells = self.page.lock();
+        let entry = cells.peek(slot);
+        let plain = entry.has_open() && !entry.is(HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
+        (plain && range.contains(entry.last_t)).then(|| (entry.last_t, f64::from_bits(entry.last_v)))
     }
 
     fn take(&self, range: TimeRange) -> Taken {
@@ -328,6 +415,25 @@ impl Series for HeadSeries {
             let index = self.head().index.read();
             Labels::from_sorted(self.pairs().iter().map(|pair| index.texts.label(*pair)))
         })
+    }
+
+    fn shown(&self) -> Labels {
+        self.selection.shown.get(self.row as usize).unwrap_or_else(|| self.labels()).clone()
+    }
+
+    fn digest(&self) -> u128 {
+        let known = self.selection.digests.get(self.row as usize);
+        known.copied().unwrap_or_else(|| digest::labels(self.labels()))
+    }
+
+    fn newest(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        if self.head().tombstones.read().is_empty()
+            && let Some((t, v)) = self.last(range)
+        {
+            out.push_float(t, v);
+            return Ok(());
+        }
+        self.read(range, out)
     }
 
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
