@@ -67,6 +67,13 @@ fn for_metric(text: &str, metric: &str) -> String {
 }
 
 impl Annotations {
+    /// Adds what was noted elsewhere, later.
+    pub(crate) fn merge(&mut self, other: Annotations) {
+        for note in other.list {
+            self.add(note.level, note.text, note.span, note.detail);
+        }
+    }
+
     fn add(&mut self, level: Level, text: String, span: Span, detail: Detail) {
         // The same text always has the same level.
         let Some(known) = self.known.get(&text).and_then(|at| self.list.get_mut(*at)) else {

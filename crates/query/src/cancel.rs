@@ -30,6 +30,12 @@ pub(crate) struct Watch {
     deadline: Instant,
     /// Work left until the clock is read again.
     credit: usize,
+    /// Work that was paid for before.
+    spent: usize,
+    /// Work of the last look's credit.
+    lent: usize,
+    /// Set when a helper is not needed any more.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// Units (samples touched) between two looks at the clock: well below a millisecond.
@@ -37,7 +43,7 @@ const CREDIT: usize = 50_000;
 
 impl Watch {
     pub(crate) fn new(cancel: Cancel, deadline: Instant) -> Self {
-        Watch { cancel, deadline, credit: 0 }
+        Watch { cancel, deadline, credit: 0, spent: 0, lent: 0, stop: None }
     }
 
     /// Notes `work` units and fails when the query must stop.
@@ -47,13 +53,29 @@ impl Watch {
             self.credit -= work;
             return Ok(());
         }
+        self.spent += self.lent - self.credit + work;
+        self.lent = 0;
         self.look()
+    }
+
+    /// All work noted so far.
+    pub(crate) fn work(&self) -> usize {
+        self.spent + self.lent - self.credit
+    }
+
+    /// For a helper that ends when `stop` is set.
+    pub(crate) fn fork(&self, stop: Arc<AtomicBool>) -> Watch {
+        Watch { stop: Some(stop), ..Watch::new(self.cancel.clone(), self.deadline) }
     }
 
     /// Looks now.
     #[cold]
     pub(crate) fn look(&mut self) -> Result<(), QueryError> {
-        self.credit = CREDIT;
+        self.spent += self.lent - self.credit.min(self.lent);
+        (self.credit, self.lent) = (CREDIT, CREDIT);
+        if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(QueryError::Canceled("expression evaluation"));
+        }
         if self.cancel.is_cancelled() {
             return Err(QueryError::Canceled("expression evaluation"));
         }

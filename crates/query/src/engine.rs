@@ -2,7 +2,7 @@
 
 use crate::cancel::Watch;
 use crate::column::{Column, SampleValue};
-use crate::eval::{Collector, Eval, Frame, Grid, Out, drop_metadata};
+use crate::eval::{Collector, Cores, Eval, Frame, Grid, Out, drop_metadata};
 use crate::plan::{Build, Fetch, Node, Op, Plan, build};
 use crate::value::{MatrixSeries, Points, Value, VectorSample};
 use crate::{EngineOptions, QueryError, QueryOpts, QueryResult, QueryStats};
@@ -19,6 +19,7 @@ const STACK_PER_LEVEL: usize = 64 << 10;
 /// Evaluates PromQL. Holds settings only; share one behind an `Arc`, call it from any thread.
 pub struct Engine {
     options: EngineOptions,
+    cores: Cores,
 }
 
 /// A query on its way.
@@ -35,7 +36,11 @@ struct Request<'a> {
 
 impl Engine {
     pub fn new(options: EngineOptions) -> Self {
-        Engine { options }
+        let count = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        Engine { options, cores: Cores::new(count) }
     }
 
     pub fn options(&self) -> &EngineOptions {
@@ -84,6 +89,7 @@ impl Engine {
 
     fn run(&self, request: Request<'_>) -> Result<QueryResult, QueryError> {
         let began = Instant::now();
+        let _core = self.cores.enter();
         let expr = promql::parse(request.text, self.parser_options())
             .map_err(|e| QueryError::Parse(e.to_string()))?;
         let ty = expr.value_type();
@@ -133,7 +139,8 @@ impl Engine {
         let per_step = self.options.per_step_stats && opts.per_step_stats;
         let frame = if per_step { Frame::tracking(grid.steps) } else { Frame::default() };
         let prepared = began.elapsed();
-        let mut ev = Eval::new(&self.options, text, lookback, querier, &plan.fetches, frame, watch);
+        let mut ev =
+            Eval::new(&self.options, text, lookback, querier, &plan.fetches, frame, watch, &self.cores);
         let (mut value, sort) = ev.result(&plan, ty, grid, step == 0)?;
         ev.watch.look()?;
         let (mut warnings, infos) = ev.notes.texts(text);

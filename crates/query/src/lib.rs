@@ -1,7 +1,7 @@
 //! `query`: the PromQL engine.
 //!
 //! Room: floor 3. Reads through `storage::select`, parses with `promql`. One query runs on its caller's
-//! thread; no tokio, no files, no clock but the one that times and stops a query.
+//! thread, with helpers on idle cores for large leaves; no tokio, no files, no clock but the one that times and stops a query.
 //!
 //! A query goes text → checked tree (`promql`) → plan (`plan`, plain data) → columns (`eval`): each node of the
 //! plan hands its series one at a time to its parent, each as a [`Column`] over all steps.

@@ -19,6 +19,9 @@ pub struct EngineOptions {
     pub memory_budget_bytes: usize,
     /// How many queries may run at once (`--query.max-concurrency`). Only reported: the caller keeps the gate.
     pub max_concurrency: usize,
+    /// Most threads that work on one query, its caller's included; 0: as many as there are cores. Results do not
+    /// depend on it.
+    pub threads: usize,
     /// Step of subqueries without one; upstream uses the global evaluation interval.
     pub no_step_subquery_interval: SubqueryStepFn,
     /// Feature `promql-per-step-stats`: count samples per step when the query asks for it.
@@ -47,6 +50,7 @@ impl Default for EngineOptions {
             max_samples: 50_000_000,
             memory_budget_bytes: 0,
             max_concurrency: 20,
+            threads: 0,
             no_step_subquery_interval: Arc::new(|_| 60_000),
             per_step_stats: false,
             delayed_name_removal: false,

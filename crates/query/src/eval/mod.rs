@@ -20,6 +20,7 @@ mod matching;
 mod math;
 mod native;
 mod over_time;
+mod parallel;
 mod range;
 mod rate;
 mod selector;
@@ -34,10 +35,13 @@ use crate::plan::{Fetch, Node, Op};
 use crate::{EngineOptions, QueryError};
 use model::Labels;
 use promql::ValueType;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use storage::{Querier, SelectHints, Series};
 
 pub(crate) use collect::{Collector, SAME_LABELS, drop_metadata};
+pub(crate) use parallel::Cores;
 pub(crate) use window::RangeBuf;
 
 /// Evaluation times: `start`, `start + step`, … (`steps` of them), ms.
@@ -124,6 +128,18 @@ impl Frame {
         }
     }
 
+    /// Adds the counts of series that were evaluated elsewhere.
+    pub(crate) fn merge(&mut self, other: &Frame) {
+        self.total += other.total;
+        self.read += other.read;
+        if let (Some((totals, reads)), Some((more_totals, more_reads))) =
+            (&mut self.per_step, &other.per_step)
+        {
+            totals.iter_mut().zip(more_totals).for_each(|(all, one)| *all += one);
+            reads.iter_mut().zip(more_reads).for_each(|(all, one)| *all += one);
+        }
+    }
+
     /// One loaded and read sample for each sample of the column.
     fn add_column(&mut self, column: &Column) {
         if self.per_step.is_none() {
@@ -164,6 +180,13 @@ pub(crate) struct Eval<'q> {
     /// Samples that finished children of the running node hold.
     children: usize,
     spare: Vec<Column>,
+    pub(crate) cores: &'q Cores,
+    /// Series of the leaf's list that are to be evaluated; all without it.
+    pub(super) part: Option<Range<usize>>,
+    /// With `part`: digests that must not come again.
+    pub(super) seen: Vec<u128>,
+    /// Most samples in a window of the range vector's last series.
+    pub(super) widest: usize,
     /// Set by a node just before it evaluates a child: what it needs of the child's labels.
     pub(crate) ask: Asked,
     /// The same as the child finds it; to be read before anything else is evaluated.
@@ -179,6 +202,7 @@ impl<'q> Eval<'q> {
         fetches: &'q [Fetch],
         frame: Frame,
         watch: Watch,
+        cores: &'q Cores,
     ) -> Self {
         Eval {
             options,
@@ -195,9 +219,44 @@ impl<'q> Eval<'q> {
             watch,
             children: 0,
             spare: Vec::new(),
+            cores,
+            part: None,
+            seen: Vec::new(),
+            widest: 0,
             ask: Asked::All,
             asked: Asked::All,
         }
+    }
+
+    /// The same query for a helper, which counts and notes for itself; `stop` ends it.
+    fn fork(&self, stop: Arc<AtomicBool>) -> Eval<'q> {
+        Eval {
+            options: self.options,
+            text: self.text,
+            lookback: self.lookback,
+            querier: self.querier.clone(),
+            fetches: self.fetches,
+            fetched: self.fetched.clone(),
+            notes: Annotations::default(),
+            store_warnings: Vec::new(),
+            frame: if self.frame.per_step.is_some() { Frame::tracking(0) } else { Frame::default() },
+            frames: Vec::new(),
+            budget: Budget::new(self.options.max_samples, self.options.memory_budget_bytes),
+            watch: self.watch.fork(stop),
+            children: 0,
+            spare: Vec::new(),
+            cores: self.cores,
+            part: None,
+            seen: Vec::new(),
+            widest: 0,
+            ask: Asked::All,
+            asked: Asked::All,
+        }
+    }
+
+    /// Of a list of series, those that are to be evaluated here.
+    pub(super) fn of_part<'s>(&self, series: &'s Fetched) -> &'s [Arc<dyn Series>] {
+        self.part.clone().and_then(|part| series.get(part)).unwrap_or(series)
     }
 
     /// Whether names are dropped only at the end.
@@ -214,7 +273,7 @@ impl<'q> Eval<'q> {
         self.check_grid(grid)?;
         let before = std::mem::take(&mut self.children);
         let mut emitted = 0;
-        self.vector_node(node, grid, &mut |ev: &mut Eval<'_>, out: Out| {
+        let sink = &mut |ev: &mut Eval<'_>, out: Out| {
             if out.column.is_empty() {
                 ev.recycle(out.column);
                 return Ok(());
@@ -224,7 +283,10 @@ impl<'q> Eval<'q> {
             ev.budget.add(samples)?;
             ev.watch.check(samples)?;
             sink(ev, out)
-        })?;
+        };
+        if !self.spread(node, grid, sink)? {
+            self.vector_node(node, grid, sink)?;
+        }
         let children = std::mem::replace(&mut self.children, before + emitted);
         self.budget.release(children);
         Ok(())
@@ -279,6 +341,10 @@ impl<'q> Eval<'q> {
             return Ok(Vec::new());
         }
         self.check_grid(grid)?;
+        if self.part.as_ref().is_some_and(|part| part.start > 0) {
+            // Parameters of a leaf are counted with its first piece.
+            return self.scalar_node(node, grid);
+        }
         let before = std::mem::take(&mut self.children);
         let values = self.scalar_node(node, grid)?;
         self.budget.add(values.len())?;

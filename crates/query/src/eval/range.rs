@@ -124,7 +124,10 @@ impl Eval<'_> {
             let apart = one_metric && !typed(labels);
             if !apart && !ev.delayed() && !column.is_empty() {
                 let name = if drop_name { metadata_digest(labels) } else { 0 };
-                if !seen.insert(one.digest().wrapping_sub(name)) {
+                let digest = one.digest().wrapping_sub(name);
+                if ev.part.is_some() {
+                    ev.seen.push(digest);
+                } else if !seen.insert(digest) {
                     return Err(QueryError::exec(SAME_LABELS));
                 }
             }
@@ -152,6 +155,7 @@ impl Eval<'_> {
         grid: Grid,
     ) -> Result<(), QueryError> {
         let widest = windows.0.widest();
+        self.widest = widest;
         self.budget.add(widest)?;
         self.budget.release(widest);
         let has_hists = !samples.h.is_empty();

@@ -25,7 +25,7 @@ impl Eval<'_> {
         let series = self.series(selector.fetch)?;
         let range = self.newest_range(selector, grid);
         let (mut buf, mut plan) = (SampleBuf::default(), StepPlan::default());
-        for series in series.iter() {
+        for series in self.of_part(&series) {
             buf.clear();
             if grid.is_single() && !selector.stats_only {
                 series.newest(range, &mut buf)?;
@@ -141,7 +141,7 @@ impl Eval<'_> {
         let range =
             TimeRange::new(first.saturating_sub(lookback).saturating_add(1), last.saturating_add(lookback));
         let (mut buf, mut samples) = (SampleBuf::default(), super::RangeBuf::default());
-        for series in series.iter() {
+        for series in self.of_part(&series) {
             buf.clear();
             read(&**series, range, selector.stats_only, &mut buf)?;
             self.watch.check(buf.len() + grid.steps + 16)?;

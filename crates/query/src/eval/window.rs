@@ -308,7 +308,7 @@ impl Eval<'_> {
                 let (_, upto) = spec.window(grid.last());
                 let range = TimeRange::new(after.saturating_add(1), upto);
                 let (mut buf, mut samples) = (SampleBuf::default(), RangeBuf::default());
-                for series in series.iter() {
+                for series in self.of_part(&series) {
                     buf.clear();
                     super::selector::read(&**series, range, w.selector.stats_only, &mut buf)?;
                     self.watch.check(buf.len() + 16)?;
