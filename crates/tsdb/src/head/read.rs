@@ -1,7 +1,7 @@
 //! Selecting series and reading their samples: a look under the lock of a page, then decoding without one.
 
 use super::Head;
-use super::entry::{HISTOGRAM, LAST_ON_DISK};
+use super::entry::{ASIDE, HISTOGRAM, LAST_ON_DISK};
 use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
 use super::text::Texts;
@@ -312,7 +312,8 @@ impl HeadSeries {
         let slot = split(self.series).1;
         let cells = self.page.lock();
         let entry = cells.peek(slot);
-        let plain = entry.has_open() && !entry.is(HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
+        let plain =
+            entry.has_open() && !entry.is(ASIDE | HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
         (plain && range.contains(entry.last_t)).then(|| (entry.last_t, f64::from_bits(entry.last_v)))
     }
 
