@@ -57,7 +57,7 @@ fn visit(node: &Node, taken: Option<&[String]>, needs: &mut [Option<Vec<String>>
                 visit(arg, taken.filter(|_| through), needs);
             }
         }
-        Op::Negate(child) => visit(child, None, needs),
+        Op::Negate(child) | Op::Plus(child) => visit(child, None, needs),
         Op::Subquery(s) => visit(&s.child, None, needs),
         Op::Binary(b) => {
             visit(&b.lhs, None, needs);
