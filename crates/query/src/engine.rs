@@ -18,8 +18,8 @@ const STACK_PER_LEVEL: usize = 64 << 10;
 
 /// Evaluates PromQL. Holds settings only; share one behind an `Arc`, call it from any thread.
 pub struct Engine {
-    options: EngineOptions,
-    cores: Cores,
+    pub(crate) options: EngineOptions,
+    pub(crate) cores: Cores,
 }
 
 /// A query on its way.
@@ -139,8 +139,7 @@ impl Engine {
         let per_step = self.options.per_step_stats && opts.per_step_stats;
         let frame = if per_step { Frame::tracking(grid.steps) } else { Frame::default() };
         let prepared = began.elapsed();
-        let mut ev =
-            Eval::new(&self.options, text, lookback, querier, &plan.fetches, frame, watch, &self.cores);
+        let mut ev = Eval::new(self, text, lookback, querier, &plan.fetches, frame, watch);
         let (mut value, sort) = ev.result(&plan, ty, grid, step == 0)?;
         ev.watch.look()?;
         let (mut warnings, infos) = ev.notes.texts(text);

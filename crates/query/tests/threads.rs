@@ -8,7 +8,7 @@ use testkit::MemStore;
 fn store() -> MemStore {
     let store = MemStore::new();
     let mut seed = 1u64;
-    for i in 0..900u64 {
+    for i in 0..600u64 {
         let name = if i % 3 == 0 { "a_total" } else { "b_total" };
         let (job, i) = ((i % 7).to_string(), i.to_string());
         let labels = Labels::from_pairs([("__name__", name), ("job", job.as_str()), ("i", i.as_str())]);
@@ -19,7 +19,7 @@ fn store() -> MemStore {
     }
     // The same labels but for the name.
     for name in ["twin_a", "twin_b"] {
-        for i in 0..400 {
+        for i in 0..200 {
             let labels = Labels::from_pairs([("__name__", name), ("i", i.to_string().as_str())]);
             (0..=240).for_each(|n| store.add(&labels, n * 15_000, 1.0));
         }
@@ -50,7 +50,7 @@ fn results_do_not_depend_on_threads() {
         r#"count(rate(twin_a[5m])) + count(rate(b_total[5m]))"#,
         "max_over_time(sum(rate(b_total[1m]))[5m:15s])",
     ] {
-        let run = |engine: &Engine| match engine.range(&store, text, 0, 3_600_000, 3_000, &opts) {
+        let run = |engine: &Engine| match engine.range(&store, text, 0, 3_600_000, 6_000, &opts) {
             Ok(result) => {
                 format!(
                     "{:?} {:?} {:?} {:?}",

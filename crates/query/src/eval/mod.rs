@@ -32,7 +32,7 @@ use crate::budget::Budget;
 use crate::cancel::Watch;
 use crate::column::Column;
 use crate::plan::{Fetch, Node, Op};
-use crate::{EngineOptions, QueryError};
+use crate::{Engine, EngineOptions, QueryError};
 use model::Labels;
 use promql::ValueType;
 use std::ops::Range;
@@ -195,15 +195,15 @@ pub(crate) struct Eval<'q> {
 
 impl<'q> Eval<'q> {
     pub(crate) fn new(
-        options: &'q EngineOptions,
+        engine: &'q Engine,
         text: &'q str,
         lookback: i64,
         querier: Arc<dyn Querier>,
         fetches: &'q [Fetch],
         frame: Frame,
         watch: Watch,
-        cores: &'q Cores,
     ) -> Self {
+        let options = &engine.options;
         Eval {
             options,
             text,
@@ -219,7 +219,7 @@ impl<'q> Eval<'q> {
             watch,
             children: 0,
             spare: Vec::new(),
-            cores,
+            cores: &engine.cores,
             part: None,
             seen: Vec::new(),
             widest: 0,

@@ -154,7 +154,7 @@ impl Drop for FillOnDrop<'_> {
 }
 
 /// The fetch of a leaf whose series can be evaluated apart from each other.
-fn leaf(node: &Node) -> Option<usize> {
+fn fetch_of(node: &Node) -> Option<usize> {
     match &node.op {
         Op::Instant(s) => Some(s.fetch),
         Op::Call(c) if c.func.name != "absent_over_time" => {
@@ -170,6 +170,14 @@ fn leaf(node: &Node) -> Option<usize> {
     }
 }
 
+/// What is evaluated piece by piece.
+#[derive(Clone, Copy)]
+struct Leaf<'a> {
+    node: &'a Node,
+    grid: Grid,
+    asked: Asked,
+}
+
 impl Eval<'_> {
     /// Evaluates a leaf with the help of idle cores, if it is one and it is worth it. False: nothing was done.
     pub(super) fn spread(
@@ -181,23 +189,23 @@ impl Eval<'_> {
         if self.cores.count < 2 || self.part.is_some() {
             return Ok(false);
         }
-        let Some(fetch) = leaf(node) else { return Ok(false) };
-        let asked = self.asked;
+        let Some(fetch) = fetch_of(node) else { return Ok(false) };
+        let leaf = Leaf { node, grid, asked: self.asked };
         let total = self.series(fetch)?.len();
         if total < 2 * PIECE {
-            self.asked = asked;
+            self.asked = leaf.asked;
             return Ok(false);
         }
         // The first piece shows how much work the others are.
         let before = self.watch.work();
         let mut seen = hashbrown::HashSet::new();
-        self.piece(node, grid, 0..PIECE, asked, &mut seen, sink)?;
+        self.piece(leaf, 0..PIECE, &mut seen, sink)?;
         let pieces = total.div_ceil(PIECE);
         let left = (self.watch.work() - before).saturating_mul(pieces - 1);
         let cores = self.cores;
         let helpers = cores.take((left / WORTH).min(pieces - 2));
         if helpers.1 == 0 {
-            self.piece(node, grid, PIECE..total, asked, &mut seen, sink)?;
+            self.piece(leaf, PIECE..total, &mut seen, sink)?;
             return Ok(true);
         }
         let board = Board {
@@ -216,7 +224,7 @@ impl Eval<'_> {
                 let work = move || {
                     while let Some(piece) = board.next() {
                         let _fill = FillOnDrop(board, piece);
-                        board.put(piece, helper.apart(node, grid, range_of(piece, total), asked));
+                        board.put(piece, helper.apart(leaf, range_of(piece, total)));
                     }
                 };
                 let thread = std::thread::Builder::new().name(format!("query-{number}"));
@@ -229,7 +237,7 @@ impl Eval<'_> {
             for piece in 1..pieces {
                 board.advance(piece);
                 if board.claim(piece) {
-                    self.piece(node, grid, range_of(piece, total), asked, &mut seen, sink)?;
+                    self.piece(leaf, range_of(piece, total), &mut seen, sink)?;
                     continue;
                 }
                 // Somebody is at it. Meanwhile there may be another one to do.
@@ -239,7 +247,7 @@ impl Eval<'_> {
                         (piece + 1..(piece + board.ahead).min(pieces)).find(|p| board.claim(*p))
                 {
                     let own = own.get_or_insert_with(|| self.fork(board.stop.clone()));
-                    board.put(other, own.apart(node, grid, range_of(other, total), asked));
+                    board.put(other, own.apart(leaf, range_of(other, total)));
                 }
                 let piece = board.wait(piece)?;
                 self.take_over(piece, &mut seen, sink)?;
@@ -251,16 +259,14 @@ impl Eval<'_> {
     /// Does a piece on this thread, straight into the sink.
     fn piece(
         &mut self,
-        node: &Node,
-        grid: Grid,
+        leaf: Leaf<'_>,
         range: Range<usize>,
-        asked: Asked,
         seen: &mut hashbrown::HashSet<u128>,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        self.asked = asked;
+        self.asked = leaf.asked;
         let outer = self.part.replace(range);
-        let run = self.vector_node(node, grid, &mut |ev, out| {
+        let run = self.vector_node(leaf.node, leaf.grid, &mut |ev, out| {
             // The taker may evaluate other things.
             let part = ev.part.take();
             let run = sink(ev, out);
@@ -274,21 +280,15 @@ impl Eval<'_> {
     }
 
     /// Does a piece on its own account.
-    fn apart(
-        &mut self,
-        node: &Node,
-        grid: Grid,
-        range: Range<usize>,
-        asked: Asked,
-    ) -> Result<Piece, QueryError> {
+    fn apart(&mut self, leaf: Leaf<'_>, range: Range<usize>) -> Result<Piece, QueryError> {
         let mut piece = Piece::default();
         if self.frame.per_step.is_some() {
-            self.frame = Frame::tracking(grid.steps);
+            self.frame = Frame::tracking(leaf.grid.steps);
         } else {
             self.frame = Frame::default();
         }
-        (self.asked, self.part) = (asked, Some(range));
-        self.vector_node(node, grid, &mut |ev, out| {
+        (self.asked, self.part) = (leaf.asked, Some(range));
+        self.vector_node(leaf.node, leaf.grid, &mut |ev, out| {
             ev.watch.check(out.column.steps())?;
             piece.outs.push((std::mem::take(&mut ev.widest), out));
             Ok(())
