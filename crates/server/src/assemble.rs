@@ -85,6 +85,7 @@ fn engine_options(settings: &Settings, disk: &dyn Disk, step: &SubqueryStep) -> 
         max_samples: settings.max_samples,
         max_concurrency: settings.max_concurrency.max(1),
         memory_budget_bytes: memory::query_budget_bytes(settings, disk),
+        threads: 0,
         no_step_subquery_interval: step.function(),
         per_step_stats: features.per_step_stats,
         delayed_name_removal: features.delayed_name_removal,
