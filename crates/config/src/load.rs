@@ -4,7 +4,7 @@ use crate::error::{ConfigError, Warning};
 use crate::expand::{Environment, expand};
 use crate::files::{self, ScrapeConfigFile};
 use crate::{Config, Otlp, Runtime};
-use ingest::scrape::config::{Globals, ScrapeConfig};
+use ingest::scrape::config::{Globals, ScrapeConfig, proto_first};
 use model::labels::quote;
 use model::relabel::NameValidation;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub struct LoadOptions {
     pub agent: bool,
     /// Upstream's errors instead of warnings.
     pub strict: bool,
+    /// Where the file does not say, targets are asked for protobuf first (feature `st-storage`).
+    pub proto_first: bool,
     pub environment: Environment,
 }
 
@@ -29,6 +31,7 @@ pub(crate) fn parse(text: &str, path: &Path, options: &LoadOptions) -> Result<Co
     let read = yaml::parse(text).and_then(|node| yaml::from_node::<Option<Config>>(&node).map(|c| (node, c)));
     let (node, config) = read.map_err(|error| ConfigError::Yaml { file: path.to_owned(), error })?;
     let mut loading = Loading { config: config.unwrap_or_default(), node: &node, path, options };
+    loading.ask_for_protobuf();
     loading.check_patterns()?;
     // Before jobs inherit: what they take over is then already absolute.
     loading.set_directory();
@@ -47,6 +50,12 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
+    fn ask_for_protobuf(&mut self) {
+        if self.options.proto_first {
+            self.config.global.scrape_protocols.get_or_insert_with(proto_first);
+        }
+    }
+
     /// The line of a section's element, or of the section.
     fn line(&self, section: &str, at: Option<usize>) -> u32 {
         let Some((key, value)) = self.node.entry(section) else { return 0 };

@@ -113,7 +113,14 @@ const TABLE: &[(&str, Effect)] = &[
     ("promql-per-step-stats", On(|f| f.per_step_stats = true, "Experimental per-step statistics reporting")),
     ("remote-write-receiver", Old(|f| f.receiver = true, "--web.enable-remote-write-receiver")),
     ("search-api", NotBuilt),
-    ("st-storage", NotBuilt),
+    (
+        "st-storage",
+        On(
+            |f| f.st_storage = true,
+            "Experimental start timestamp storage enabled. OpenMetrics 1.0 parsing will parse <metric>_created \
+             metrics as ST instead of normal sample. Changed default scrape_protocols to prefer PrometheusProto format.",
+        ),
+    ),
     ("st-synthesis", NotBuilt),
     (
         "type-and-unit-labels",

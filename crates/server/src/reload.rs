@@ -129,8 +129,12 @@ pub fn load_error(settings: &Settings, e: &str) -> String {
 /// Loads and checks the file, and logs what is strange in it.
 pub fn load(settings: &Settings) -> Result<Plan, String> {
     let path = &settings.config_file;
-    let options =
-        LoadOptions { agent: settings.agent, strict: settings.strict, environment: Environment::Process };
+    let options = LoadOptions {
+        agent: settings.agent,
+        strict: settings.strict,
+        proto_first: settings.features.st_storage,
+        environment: Environment::Process,
+    };
     let checksum = Config::hash_of_files(path).unwrap_or_default();
     let config = Config::load(path, &options).map_err(|e| e.to_string())?;
     let mut jobs = config.jobs().map_err(|e| e.to_string())?;
@@ -272,7 +276,7 @@ mod tests {
     use super::*;
     use crate::flags;
 
-    fn plan(flags: &str, file: &str) -> Plan {
+    fn try_plan(flags: &str, file: &str) -> Result<Plan, String> {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("prometheus.yml");
         disk::Disk::create(&disk::OsDisk, &path).and_then(|f| f.append(file.as_bytes())).expect("written");
@@ -280,7 +284,11 @@ mod tests {
         args.push(format!("--config.file={}", path.display()));
         let parsed = flags::parse(&args, &|_| Err("no files".into())).expect("well formed");
         let settings = Settings::from_flags(&parsed, &|| "host".into()).expect("settings");
-        load(&settings).expect("loads")
+        load(&settings)
+    }
+
+    fn plan(flags: &str, file: &str) -> Plan {
+        try_plan(flags, file).expect("loads")
     }
 
     #[test]
@@ -299,6 +307,36 @@ mod tests {
             assert_eq!(plan.store.window_ms, want, "{flags} {file}");
             assert_eq!(plan.window_written, file.contains("5m"), "{flags} {file}");
         }
+    }
+
+    #[test]
+    fn the_file_chooses_the_encoding_of_floats() {
+        const XOR2: &str = "storage: {tsdb: {chunk_encoding: {floats: xor2}}}";
+        const XOR: &str = "storage: {tsdb: {chunk_encoding: {floats: xor}}}";
+        const ST: &str = "--enable-feature=st-storage";
+        for (flags, file, want) in [
+            ("", "", Ok(false)),
+            ("", XOR2, Ok(true)),
+            ("--enable-feature=xor2-encoding", "", Ok(true)),
+            ("--enable-feature=xor2-encoding", XOR, Ok(false)),
+            (ST, XOR2, Ok(true)),
+            (ST, "", Err(())),
+            (ST, XOR, Err(())),
+            ("--agent --enable-feature=st-storage", "", Ok(false)),
+        ] {
+            let got = try_plan(flags, file).map(|plan| plan.store.floats_xor2).map_err(|e| {
+                assert_eq!(
+                    e,
+                    "float chunk encoding \"xor\" is incompatible with start-timestamp storage; XOR chunks do not store \
+                     start timestamps, use \"xor2\""
+                );
+            });
+            assert_eq!(got, want, "{flags} {file}");
+        }
+        let first = |flags: &str, file: &str| {
+            plan(flags, file).yaml.contains("- PrometheusProto\n  - OpenMetricsText1.0.0")
+        };
+        assert!(first(ST, XOR2) && !first("", XOR2));
     }
 
     #[test]

@@ -430,3 +430,102 @@ fn acknowledged_histograms_survive_a_crash() {
         compare(&buf, &sure);
     }
 }
+
+/// Start timestamps through the open chunk, chunks on disk, the late list, replay, blocks, deletion and the feed.
+#[test]
+fn start_times_are_kept() {
+    let disk = FaultyDisk::new(3);
+    let running = Running { out_of_order_window_ms: WINDOW, floats_xor2: true, ..Running::default() };
+    let options = || Options {
+        no_lockfile: true,
+        store_starts: true,
+        histogram_starts: true,
+        running,
+        ..Options::default()
+    };
+    let mut db = open_with(&disk, options());
+    let keys: Vec<Vec<u8>> = (0..3).map(key_of).collect();
+    let mut want = vec![BTreeMap::new(); 3];
+    let mut counters = [Counter { integer: true, ..Counter::default() }, Counter::default()];
+    for n in 0..1200i64 {
+        let t = START + n * 15_000 - if n % 5 == 4 { 700_000 } else { 0 } + n % 5;
+        // Now and then the process restarts; every seventh sample has no start.
+        let start = if n % 7 == 6 { 0 } else { START - 1000 + n / 100 };
+        let mut batch = Batch::default();
+        batch.samples.push(Sample { t, v: n as f64 });
+        batch.starts.push(start);
+        for counter in &mut counters {
+            let Value::Histogram(histogram) = next(counter, &Kind::Grow((n % 7) as i8, vec![1, 0, 3])) else {
+                continue;
+            };
+            batch.histograms.push(HistogramRow { t, start, histogram });
+        }
+        for (series, key) in keys.iter().enumerate() {
+            let (samples, histograms) = match series as u32 {
+                0 => (0..1, 0..0),
+                at => (0..0, at - 1..at),
+            };
+            let id = SeriesId::Key(key);
+            batch.series.push(BatchSeries { id, samples, histograms, exemplars: 0..0 });
+            want[series].insert(t, start);
+        }
+        let mut outcome = WriteOutcome::default();
+        db.writer().write(&batch, &mut outcome).unwrap();
+        assert!(outcome.rejected.is_empty(), "{:?}", outcome.rejected);
+        if n == 700 {
+            drop(db);
+            db = open_with(&disk, options());
+        }
+    }
+    let mut followed = BTreeMap::new();
+    let live = db.clone();
+    let feed = tsdb::feed::LogFeed::new(
+        db.wal().clone(),
+        Arc::new(move |series| live.is_live(series)),
+        &meter::Registry::new(),
+    );
+    let mut reader = storage::feed::Feed::open(&feed, Some(Default::default())).unwrap();
+    let mut batch = storage::feed::FeedBatch::default();
+    while reader.next(std::time::Duration::ZERO, &mut batch).unwrap() {
+        for (at, s) in batch.samples.iter().enumerate() {
+            followed.insert((s.series.0, s.t), batch.sample_starts.get(at).copied().unwrap_or(0));
+        }
+        followed.extend(batch.histograms.iter().map(|h| ((h.series.0, h.t), h.start)));
+    }
+    for series in 0..3 {
+        let of: BTreeMap<i64, i64> = followed
+            .iter()
+            .filter(|((s, _), _)| *s == series + 1)
+            .map(|((_, t), start)| (*t, *start))
+            .collect();
+        assert_eq!(of, want[series as usize], "feed of series {series}");
+    }
+    let check_starts = |db: &Db, want: &[BTreeMap<i64, i64>], when: &str| {
+        let querier = db.querier(TimeRange::ALL).unwrap();
+        let mut set = querier.select(&[], &SelectHints::default()).unwrap();
+        while let Some(series) = set.next().unwrap() {
+            let at: usize = series.labels().value("series").parse().unwrap();
+            let buf = read_all(&*series).unwrap();
+            let got: BTreeMap<i64, i64> =
+                buf.times.iter().enumerate().map(|(i, t)| (*t, buf.start_at(i))).collect();
+            assert_eq!(got, want[at], "{when}: series {at}");
+            let mut again = SampleBuf::default();
+            for chunk in series.chunks(TimeRange::ALL).unwrap() {
+                chunk::decode(chunk.encoding, &chunk.data, &mut again.columns()).unwrap();
+            }
+            let got: Vec<i64> = (0..again.len()).map(|i| again.start_at(i)).collect();
+            assert_eq!(got, want[at].values().copied().collect::<Vec<_>>(), "{when}: chunks of series {at}");
+        }
+    };
+    check_starts(&db, &want, "in the head");
+    drop(db);
+    let db = open_with(&disk, options());
+    check_starts(&db, &want, "after a restart");
+    db.maintain(None).unwrap();
+    assert!(!storage::admin::Admin::blocks(&db).is_empty());
+    check_starts(&db, &want, "in blocks");
+    let gone = TimeRange::new(START + 1_000_000, START + 2_000_000);
+    storage::admin::Admin::delete_series(&db, gone, &[vec![]]).unwrap();
+    want.iter_mut().for_each(|rows| rows.retain(|t, _| !gone.contains(*t)));
+    check_starts(&db, &want, "after a deletion");
+}

@@ -19,6 +19,8 @@ const NOW: i64 = 1_700_000_000_000;
 struct Kept {
     samples: BTreeMap<Labels, Vec<(i64, f64)>>,
     exemplars: Vec<(Labels, i64, f64)>,
+    /// Of the last batch.
+    starts: Vec<i64>,
     metadata: Vec<(String, String)>,
     writes: usize,
     fail: bool,
@@ -47,6 +49,7 @@ impl Writer for Store {
             return Err(WriteError::Unavailable("store is starting".into()));
         }
         kept.writes += 1;
+        kept.starts = (0..batch.samples.len()).map(|i| batch.starts.get(i).copied().unwrap_or(0)).collect();
         for (at, series) in batch.series.iter().enumerate() {
             let SeriesId::Key(key) = series.id else { panic!("the receiver sends keys") };
             let set = labels(key);
@@ -326,6 +329,27 @@ fn exemplars_fail_a_request_only_as_upstream() {
     check("", RejectReason::ExemplarsDisabled, 204);
     check(V2, RejectReason::OutOfOrderExemplar, 400);
     check(V2, RejectReason::DuplicateExemplar, 204);
+}
+
+#[test]
+fn start_timestamps_reach_the_store() {
+    let mut bench = bench();
+    let mut encoder = v2::Encoder::new();
+    let row = |t: i64, start: i64| v2::Row::Sample { t, start, v: 1.0 };
+    // One lies too far in the future.
+    let far = NOW + 24 * 3_600_000;
+    let series = [
+        ([1, 2], vec![row(NOW, 0), row(NOW + 1, 5)]),
+        ([1, 3], vec![row(far, 7), row(NOW + 2, 6)]),
+        ([1, 4], vec![row(NOW, 0)]),
+    ];
+    for (refs, rows) in &series {
+        encoder.push(refs, v2::MetadataRefs::default(), rows);
+    }
+    let mut message = Vec::new();
+    encoder.finish(["", "__name__", "a", "b", "c"], &mut message);
+    assert_eq!(bench.send(V2, &message).status, 400);
+    assert_eq!(bench.store.0.lock().starts, [0, 5, 6, 0]);
 }
 
 #[test]

@@ -199,6 +199,11 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, ScrapeConfigError> {
     Err(ScrapeConfigError(text.into()))
 }
 
+/// The `scrape_protocols` that ask for protobuf first.
+pub fn proto_first() -> Vec<String> {
+    PROTO_FIRST_PROTOCOLS.iter().map(|p| p.name().to_owned()).collect()
+}
+
 /// Checks a `scrape_protocols` list (upstream `validateAcceptScrapeProtocols`); the caller says where it stood.
 pub fn check_protocols(names: &[String]) -> Result<Vec<ScrapeProtocol>, String> {
     if names.is_empty() {

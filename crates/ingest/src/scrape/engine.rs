@@ -55,6 +55,7 @@ impl Engine {
                 type_and_unit_labels: job.type_and_unit_labels,
                 native_histograms: target.native_histograms,
                 keep_classic: target.always_classic,
+                start_timestamps: job.start_timestamps,
             },
             report_unknown: false,
             cache: Cache::new(),
@@ -191,12 +192,12 @@ impl Engine {
                 Entry::Series(s) => {
                     let labels = |out: &mut LabelBuf| s.labels(out).map_err(|e| e.0);
                     let exemplars = s.exemplar.as_slice();
-                    reading.sample(s.raw, s.t, Value::Float(s.value), exemplars, labels)?;
+                    reading.sample(s.raw, (s.t, s.start), Value::Float(s.value), exemplars, labels)?;
                 }
                 Entry::Histogram(h) => {
-                    let (raw, t, exemplars) = (h.raw, h.t, h.exemplars.as_slice());
+                    let (raw, times, exemplars) = (h.raw, (h.t, h.start), h.exemplars.as_slice());
                     let labels = |out: &mut LabelBuf| h.labels(out).map_err(|e| e.0);
-                    reading.sample(raw, t, Value::Histogram(&h.histogram), exemplars, labels)?;
+                    reading.sample(raw, times, Value::Histogram(&h.histogram), exemplars, labels)?;
                 }
                 Entry::Type { family, kind } => metadata.set_kind(&family, kind),
                 Entry::Help { family, help } => metadata.set_help(&family, &help),

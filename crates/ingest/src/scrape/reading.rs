@@ -66,7 +66,7 @@ impl Reading<'_> {
     pub(super) fn sample(
         &mut self,
         raw: &[u8],
-        given: Option<i64>,
+        (given, start): (Option<i64>, i64),
         value: Value<'_>,
         exemplars: &[Exemplar<'_>],
         labels: impl FnOnce(&mut LabelBuf) -> Result<(), String>,
@@ -107,7 +107,13 @@ impl Reading<'_> {
         let (samples, histograms) = (tables.samples.len() as u32, tables.histograms.len() as u32);
         let mut native = false;
         match value {
-            Value::Float(v) => tables.samples.push(Sample { t, v }),
+            Value::Float(v) => {
+                if start != 0 {
+                    tables.starts.resize(tables.samples.len(), 0);
+                    tables.starts.push(start);
+                }
+                tables.samples.push(Sample { t, v });
+            }
             Value::Histogram(h) => {
                 native = true;
                 let mut h = h.clone();
@@ -116,7 +122,7 @@ impl Reading<'_> {
                     self.over_buckets = true;
                     return Ok(());
                 }
-                tables.histograms.push(HistogramRow { t, start: 0, histogram: Arc::new(h) });
+                tables.histograms.push(HistogramRow { t, start, histogram: Arc::new(h) });
             }
         }
         if reference.0 == 0 && !found.again {

@@ -32,6 +32,8 @@ pub(super) struct JobRuntime {
     pub(super) accept_out_of_order: Arc<AtomicBool>,
     /// Feature `type-and-unit-labels`.
     pub(super) type_and_unit_labels: bool,
+    /// Feature `st-storage`.
+    pub(super) start_timestamps: bool,
 }
 
 impl JobRuntime {
@@ -40,7 +42,7 @@ impl JobRuntime {
         meters: Meters,
         failure_log: Option<Arc<dyn FailureLog>>,
         accept_out_of_order: Arc<AtomicBool>,
-        type_and_unit_labels: bool,
+        (type_and_unit_labels, start_timestamps): (bool, bool),
     ) -> Result<Self, RelabelError> {
         let rules = compile(&job.relabel, job.validation)?;
         let metric_rules = compile(&job.metric_relabel, job.validation)?;
@@ -54,6 +56,7 @@ impl JobRuntime {
             meters,
             accept_out_of_order,
             type_and_unit_labels,
+            start_timestamps,
         })
     }
 }

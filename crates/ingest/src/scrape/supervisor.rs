@@ -33,6 +33,8 @@ pub struct Options {
     pub stale_on_shutdown: bool,
     /// Feature `type-and-unit-labels`.
     pub type_and_unit_labels: bool,
+    /// Read start timestamps and hand them on (feature `st-storage`).
+    pub start_timestamps: bool,
     pub client: ClientOptions,
     /// `None`: failure log files are not supported, and configuring one is warned about.
     pub failure_log: Option<OpenFailureLog>,
@@ -50,6 +52,7 @@ impl Default for Options {
             accept_out_of_order: Arc::default(),
             stale_on_shutdown: false,
             type_and_unit_labels: false,
+            start_timestamps: false,
             client: ClientOptions::default(),
             failure_log: None,
             clock: Arc::new(|| {
@@ -70,6 +73,7 @@ pub struct Supervisor {
     failure_log: Option<OpenFailureLog>,
     accept_out_of_order: Arc<AtomicBool>,
     type_and_unit_labels: bool,
+    start_timestamps: bool,
     state: Arc<tokio::sync::Mutex<State>>,
     views: Arc<Views>,
 }
@@ -113,6 +117,7 @@ impl Supervisor {
             failure_log: options.failure_log,
             accept_out_of_order: options.accept_out_of_order,
             type_and_unit_labels: options.type_and_unit_labels,
+            start_timestamps: options.start_timestamps,
             state: Arc::default(),
             views,
         }
@@ -205,7 +210,7 @@ impl Supervisor {
             self.meters.clone(),
             failure_log,
             self.accept_out_of_order.clone(),
-            self.type_and_unit_labels,
+            (self.type_and_unit_labels, self.start_timestamps),
         );
         Ok((Arc::new(job.map_err(|e| e.to_string())?), client))
     }

@@ -92,7 +92,7 @@ struct Checked {
 }
 
 fn check_file(file: &Path, agent: bool, syntax_only: bool) -> Result<Checked, String> {
-    let options = LoadOptions { agent, strict: false, environment: Environment::Process };
+    let options = LoadOptions { agent, environment: Environment::Process, ..LoadOptions::default() };
     let config = Config::load(file, &options).map_err(|e| e.to_string())?;
     for warning in &config.warnings {
         say!("  WARNING: {warning}");

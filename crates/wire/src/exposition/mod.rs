@@ -4,6 +4,7 @@
 //! other and decodes labels only when asked, so that a reader who knows the raw text of a metric pays for
 //! nothing but finding its end.
 
+mod created;
 pub mod encode;
 mod labels;
 mod lex;
@@ -34,6 +35,8 @@ pub struct ParserOptions {
     pub native_histograms: bool,
     /// Give the classic series of a histogram that has native parts, too (protobuf only).
     pub keep_classic: bool,
+    /// Read start timestamps; in OpenMetrics text, `_created` lines are no series then.
+    pub start_timestamps: bool,
 }
 
 /// One entry of an exposition.
@@ -65,6 +68,8 @@ pub struct Series<'a> {
     pub value: f64,
     /// Milliseconds, where the target gave a time.
     pub t: Option<i64>,
+    /// Start timestamp in milliseconds; 0 where the target gave none.
+    pub start: i64,
     pub exemplar: Option<Exemplar<'a>>,
     source: Source<'a>,
 }
@@ -82,6 +87,8 @@ pub struct Histogram<'a> {
     pub raw: &'a [u8],
     pub histogram: FloatHistogram,
     pub t: Option<i64>,
+    /// As [`Series::start`].
+    pub start: i64,
     pub exemplars: Vec<Exemplar<'a>>,
     source: Source<'a>,
 }

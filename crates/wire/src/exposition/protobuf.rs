@@ -49,6 +49,8 @@ struct Head<'a> {
 struct Metric<'a> {
     labels: Vec<(&'a str, &'a str)>,
     t: Option<i64>,
+    /// Milliseconds, 0 for none.
+    start: i64,
     native: Option<(FloatHistogram, Vec<Exemplar<'a>>)>,
     samples: Vec<Sample<'a>>,
 }
@@ -100,6 +102,7 @@ impl<'a> ProtoParser<'a> {
                 raw: &self.raw,
                 histogram,
                 t: self.metric.t,
+                start: self.metric.start,
                 exemplars,
                 source: self.source(None),
             }))));
@@ -120,6 +123,7 @@ impl<'a> ProtoParser<'a> {
             raw: &self.raw,
             value: sample.value,
             t: self.metric.t,
+            start: self.metric.start,
             exemplar: sample.exemplar.clone(),
             source: self.source(Some(at)),
         })))
@@ -223,7 +227,7 @@ impl<'a> ProtoParser<'a> {
     fn next_metric(&mut self) -> Result<bool, ParseError> {
         self.metric.labels.clear();
         self.metric.samples.clear();
-        (self.metric.native, self.metric.t, self.at) = (None, None, 0);
+        (self.metric.native, self.metric.t, self.metric.start, self.at) = (None, None, 0, 0);
         while let Some(field) = self.metrics.field("MetricFamily")? {
             if field.number != 4 {
                 self.metrics.skip(field)?;
@@ -275,10 +279,19 @@ impl<'a> ProtoParser<'a> {
             match (field.number, self.head.kind) {
                 (1, _) => value = double(&mut fields, field)?,
                 (2, MetricType::Counter) => exemplar = Some(read_exemplar(&mut fields, field)?),
+                (3, MetricType::Counter) => self.start(&mut fields, field)?,
                 _ => fields.skip(field)?,
             }
         }
         self.metric.samples.push(Sample { suffix: "", bound: None, value, exemplar });
+        Ok(())
+    }
+
+    /// The `start_timestamp` of a value.
+    fn start(&mut self, fields: &mut Cursor<'a>, field: Field) -> Result<(), ParseError> {
+        field.expect(WireType::Len, "start_timestamp")?;
+        let start = timestamp(fields.message()?)?;
+        self.metric.start = if self.options.start_timestamps { start } else { 0 };
         Ok(())
     }
 
@@ -302,6 +315,7 @@ impl<'a> ProtoParser<'a> {
                     }
                     self.push("", Some(("quantile", quantile)), value);
                 }
+                4 => self.start(&mut fields, field)?,
                 _ => fields.skip(field)?,
             }
         }
@@ -342,6 +356,7 @@ impl<'a> ProtoParser<'a> {
                 12 => h.positive.spans.push(span(&mut fields, field)?),
                 13 => deltas(&mut fields, field, &mut h.positive.deltas)?,
                 14 => doubles(&mut fields, field, &mut h.positive.counts)?,
+                15 => self.start(&mut fields, field)?,
                 16 => h.exemplars.push(read_exemplar(&mut fields, field)?),
                 _ => fields.skip(field)?,
             }
@@ -469,6 +484,19 @@ fn doubles(fields: &mut Cursor<'_>, field: Field, out: &mut Vec<f64>) -> Result<
     Ok(())
 }
 
+/// A `google.protobuf.Timestamp` in milliseconds.
+fn timestamp(mut stamp: Cursor<'_>) -> Result<i64, ParseError> {
+    let (mut seconds, mut nanos) = (0i64, 0i64);
+    while let Some(field) = stamp.field("Timestamp")? {
+        match field.number {
+            1 => seconds = varint(&mut stamp, field)? as i64,
+            2 => nanos = varint(&mut stamp, field)? as i64,
+            _ => stamp.skip(field)?,
+        }
+    }
+    Ok(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+}
+
 fn read_exemplar<'a>(fields: &mut Cursor<'a>, field: Field) -> Result<Exemplar<'a>, ParseError> {
     let message = len(fields, field, "exemplar")?;
     let (mut inner, mut value, mut t) = (Cursor::new(message), 0.0, None);
@@ -477,15 +505,7 @@ fn read_exemplar<'a>(fields: &mut Cursor<'a>, field: Field) -> Result<Exemplar<'
             2 => value = double(&mut inner, field)?,
             3 => {
                 field.expect(WireType::Len, "timestamp")?;
-                let (mut stamp, mut seconds, mut nanos) = (inner.message()?, 0i64, 0i64);
-                while let Some(field) = stamp.field("Timestamp")? {
-                    match field.number {
-                        1 => seconds = varint(&mut stamp, field)? as i64,
-                        2 => nanos = varint(&mut stamp, field)? as i64,
-                        _ => stamp.skip(field)?,
-                    }
-                }
-                t = Some(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000));
+                t = Some(timestamp(inner.message()?)?);
             }
             _ => inner.skip(field)?,
         }

@@ -20,12 +20,18 @@ fn read(media: Media, body: &[u8], options: ParserOptions) -> String {
                 Entry::Histogram(h) => {
                     h.labels(&mut labels)?;
                     out.push_str(&format!("{} {:?}", shown(&mut labels), h.histogram));
+                    if h.start != 0 {
+                        out.push_str(&format!(" from {}", h.start));
+                    }
                 }
                 Entry::Series(s) => {
                     s.labels(&mut labels)?;
                     out.push_str(&format!("{} {}", shown(&mut labels), s.value));
                     if let Some(t) = s.t {
                         out.push_str(&format!(" @{t}"));
+                    }
+                    if s.start != 0 {
+                        out.push_str(&format!(" from {}", s.start));
                     }
                     if let Some(e) = s.exemplar {
                         e.labels(&mut labels)?;
@@ -190,6 +196,63 @@ fn type_and_unit_become_labels_when_asked() {
     );
 }
 
+#[test]
+fn created_lines_are_starts_of_the_series_before_them() {
+    let options = ParserOptions { start_timestamps: true, ..ParserOptions::default() };
+    let body = "# TYPE c counter\n\
+        c_total{a=\"x\"} 1\nc_created{a=\"x\"} 1520430000.123\n\
+        c_total{a=\"y\"} 2\nc_total{a=\"z\"} 3\nc_created{a=\"z\"} 20\n\
+        # TYPE h histogram\n\
+        h_bucket{le=\"1.0\"} 4\nh_bucket{le=\"+Inf\"} 5\nh_count 5\nh_sum 6\nh_created 30.5\n\
+        # TYPE g gauge\n\
+        g 7\ng_created 8\n\
+        # TYPE s summary\n\
+        s{quantile=\"0.5\"} 9\n# EOF\n";
+    assert_eq!(
+        read(Media::OpenMetrics, body.as_bytes(), options),
+        "type c counter\n\
+         __name__=\"c_total\",a=\"x\" 1 from 1520430000123\n\
+         __name__=\"c_total\",a=\"y\" 2\n\
+         __name__=\"c_total\",a=\"z\" 3 from 20000\n\
+         type h histogram\n\
+         __name__=\"h_bucket\",le=\"1.0\" 4 from 30500\n\
+         __name__=\"h_bucket\",le=\"+Inf\" 5 from 30500\n\
+         __name__=\"h_count\" 5 from 30500\n\
+         __name__=\"h_sum\" 6 from 30500\n\
+         type g gauge\n\
+         __name__=\"g\" 7\n\
+         __name__=\"g_created\" 8\n\
+         type s summary\n\
+         __name__=\"s\",quantile=\"0.5\" 9\n"
+    );
+    let plain = read(Media::OpenMetrics, body.as_bytes(), ParserOptions::default());
+    assert!(plain.contains("__name__=\"c_created\",a=\"x\" 1520430000.123\n") && !plain.contains("from"));
+}
+
+#[test]
+fn protobuf_values_have_starts() {
+    let stamp = [varint_field(1, 9), vec![2 << 3, 0xc0, 0x84, 0x3d]].concat();
+    let counter = [double_field(1, 7.0), message(&[(3, &stamp)])].concat();
+    let summary = [varint_field(1, 4), message(&[(4, &stamp)])].concat();
+    let native = [varint_field(1, 1), double_field(6, 0.5), message(&[(15, &stamp)])].concat();
+    let body = [
+        family("c", 0, &[message(&[(3, &counter)])]),
+        family("s", 2, &[message(&[(4, &summary)])]),
+        family("h", 4, &[message(&[(7, &native)])]),
+    ]
+    .concat();
+    let options =
+        ParserOptions { start_timestamps: true, native_histograms: true, ..ParserOptions::default() };
+    let starts: Vec<_> = read(Media::Protobuf, &body, options)
+        .lines()
+        .filter(|line| line.starts_with("__name__"))
+        .map(|line| line.rsplit_once(" from ").map(|(_, start)| start.to_owned()))
+        .collect();
+    assert_eq!(starts, vec![Some("9001".to_owned()); 4]);
+    let options = ParserOptions { start_timestamps: false, ..options };
+    assert!(!read(Media::Protobuf, &body, options).contains(" from "));
+}
+
 /// A message of fields.
 fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -332,7 +395,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(body in body()) {
         for media in [Media::Text, Media::OpenMetrics, Media::Protobuf] {
-            read(media, &body, ParserOptions { type_and_unit_labels: true, native_histograms: true, keep_classic: true });
+            read(media, &body, ParserOptions { type_and_unit_labels: true, native_histograms: true, keep_classic: true, start_timestamps: true });
         }
     }
 

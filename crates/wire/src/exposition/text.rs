@@ -5,6 +5,7 @@
 //! lines (exemplars, odd blanks) and wrong ones go through the strict lexer, whose reading and texts are
 //! upstream's (`model/textparse`).
 
+use super::created::Next;
 use super::labels::{Family, LabelBuf, decode_exemplar, decode_series, unescape};
 use super::lex::{Dialect, Lexer, Token, is_name, is_name_start, quote_bytes};
 use super::number::{parse_value, seconds_to_ms};
@@ -21,6 +22,8 @@ pub struct TextParser<'a> {
     dialect: Dialect,
     family: Family<'a>,
     done: bool,
+    starts: bool,
+    next_created: Option<Next>,
 }
 
 impl<'a> TextParser<'a> {
@@ -34,12 +37,37 @@ impl<'a> TextParser<'a> {
 
     fn new(body: &'a [u8], dialect: Dialect, options: ParserOptions) -> Self {
         let family = Family { type_and_unit: options.type_and_unit_labels, ..Family::default() };
-        TextParser { body, at: 0, dialect, family, done: false }
+        let starts = options.start_timestamps && dialect == Dialect::OpenMetrics;
+        TextParser { body, at: 0, dialect, family, done: false, starts, next_created: None }
+    }
+
+    /// Kind of the family that is being read.
+    pub(super) fn kind(&self) -> MetricType {
+        self.family.kind
+    }
+
+    /// How far it has read.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn next_created(&mut self) -> &mut Option<Next> {
+        &mut self.next_created
+    }
+
+    /// Another one at the same place.
+    pub(super) fn fork(&self) -> Self {
+        TextParser { next_created: None, ..*self }
     }
 
     /// The next entry; `None` at the end. After an error only `drop` makes sense.
     #[inline]
     pub fn next_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        if self.starts { self.next_with_start() } else { self.plain_entry() }
+    }
+
+    #[inline]
+    pub(super) fn plain_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         if !self.done
             && let Some(series) = self.fast_line()
         {
@@ -116,7 +144,7 @@ impl<'a> TextParser<'a> {
     ) -> Series<'a> {
         let source =
             Source::Text(TextSource { body: self.body, line, dialect: self.dialect, family: self.family });
-        Series { raw, value, t, exemplar, source }
+        Series { raw, value, t, start: 0, exemplar, source }
     }
 
     #[cold]
@@ -495,6 +523,8 @@ impl TextSource<'_> {
             dialect: self.dialect,
             family: self.family,
             done: false,
+            starts: false,
+            next_created: None,
         };
         let mut lexer = Lexer::new(self.body, self.dialect, self.line);
         let token = lexer.next();

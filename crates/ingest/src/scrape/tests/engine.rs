@@ -27,12 +27,17 @@ const OPENMETRICS: &str = "application/openmetrics-text";
 
 impl Bench {
     fn new(edit: impl FnOnce(&mut ScrapeConfig)) -> Bench {
+        Bench::with_starts(edit, false)
+    }
+
+    fn with_starts(edit: impl FnOnce(&mut ScrapeConfig), starts: bool) -> Bench {
         let mut config = ScrapeConfig { job_name: "j".into(), ..ScrapeConfig::default() };
         edit(&mut config);
         let job = config.resolve(&Globals::default()).unwrap();
         let registry = Registry::new();
         let job =
-            Arc::new(JobRuntime::new(job, Meters::new(&registry), None, Arc::default(), false).unwrap());
+            JobRuntime::new(job, Meters::new(&registry), None, Arc::default(), (false, starts)).unwrap();
+        let job = Arc::new(job);
         let own = Labels::from_pairs([("__address__", "h:1")]);
         let target = populate(&job.job, &job.rules, &own, &Labels::empty()).unwrap().unwrap();
         let state = Arc::new(TargetState::new(target, own, Labels::empty()));
@@ -75,6 +80,21 @@ impl Bench {
         let families = self.registry.snapshot();
         let family = families.iter().find(|f| f.name == name).unwrap();
         family.points.iter().map(|p| p.value).sum()
+    }
+}
+
+#[test]
+fn start_timestamps_go_with_their_samples() {
+    let body = "# TYPE c counter\nc_total{a=\"x\"} 1\nc_created{a=\"x\"} 0.5\n# TYPE g gauge\ng 2\n# TYPE d counter\nd_total 3\nd_created 0.25\n# EOF\n";
+    let mut b = Bench::with_starts(|_| (), true);
+    for t in [1000, 2000] {
+        assert_eq!(b.scrape_as(OPENMETRICS, body).error, None);
+        let lines: Vec<_> =
+            b.store.take(false).iter().map(|l| l.replace("instance=\"h:1\", job=\"j\"", "…")).collect();
+        let want = ["c_total{a=\"x\", …} 1", "g{…} 2", "d_total{…} 3"];
+        let starts = [" from 500", "", " from 250"];
+        let want: Vec<_> = want.iter().zip(starts).map(|(w, start)| format!("{w} @{t}{start}")).collect();
+        assert_eq!(lines[..3], want);
     }
 }
 

@@ -112,7 +112,9 @@ impl Writer for FakeStore {
                 }
                 memory.last.insert(reference, (sample.t, sample.v.to_bits()));
                 let value = if is_stale_nan(sample.v) { "stale".into() } else { sample.v.to_string() };
-                memory.lines.push(format!("{name} {value} @{}", sample.t));
+                let start = batch.starts.get(at as usize).copied().unwrap_or(0);
+                let start = if start == 0 { String::new() } else { format!(" from {start}") };
+                memory.lines.push(format!("{name} {value} @{}{start}", sample.t));
                 outcome.samples += 1;
             }
             for at in series.exemplars.clone() {
