@@ -41,7 +41,7 @@ impl BlockBuilder {
         disk: Arc<dyn Disk>,
         parent: &Path,
         meta: BlockMeta,
-        symbols: impl ExactSizeIterator<Item = Box<str>>,
+        symbols: impl IntoIterator<Item: AsRef<str>>,
         segment_bytes: u64,
     ) -> Result<Self, BlockError> {
         let temporary = parent.join(format!("{}{TEMPORARY}", meta.ulid));
@@ -76,7 +76,7 @@ impl BlockBuilder {
     /// Makes the block durable under its name; gives its folder. A block without series is not kept.
     pub fn finish(self) -> Result<Option<PathBuf>, BlockError> {
         self.chunks.finish()?;
-        self.index.finish()?;
+        self.index.finish(&*self.disk)?;
         if self.meta.stats.num_series == 0 {
             self.disk.remove_dir_all(&self.temporary)?;
             return Ok(None);

@@ -70,6 +70,28 @@ pub struct BlockDesc {
     pub max_time: i64,
 }
 
+/// Hints of `compaction.hints`, in upstream's spelling.
+pub mod hints {
+    /// Made of late samples only.
+    pub const OUT_OF_ORDER: &str = "from-out-of-order";
+    /// Made of series that had ended, before the rest of the head was due.
+    pub const STALE_SERIES: &str = "from-stale-series";
+    /// Made of chosen series of the head.
+    pub const SELECTED_SERIES: &str = "from-selected-series";
+}
+
+impl Compaction {
+    pub fn has_hint(&self, hint: &str) -> bool {
+        self.hints.iter().any(|h| h == hint)
+    }
+
+    /// Whether only some of the samples of the block's time range were put into it, so that it does not say that
+    /// older in-order samples stand in blocks.
+    pub fn is_partial(&self) -> bool {
+        [hints::OUT_OF_ORDER, hints::STALE_SERIES, hints::SELECTED_SERIES].iter().any(|h| self.has_hint(h))
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

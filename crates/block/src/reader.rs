@@ -27,6 +27,8 @@ impl Block {
         let index = IndexReader::open(disk, &dir.join("index"))?;
         let chunks = ChunkReader::open(disk, &dir.join("chunks"))?;
         let tombstones = RwLock::new(Arc::new(Tombstones::read(disk, dir)?));
+        // Opening read the index's tables, most of which nobody needs soon.
+        index.release();
         Ok(Block { dir: dir.to_owned(), index, chunks, tombstones, meta })
     }
 
@@ -56,6 +58,12 @@ impl Block {
     /// Every label name and value of the block, sorted.
     pub fn symbols(&self) -> impl Iterator<Item = &str> {
         self.index.symbols()
+    }
+
+    /// Lets the system take back the memory of the maps; what is read next comes from the page cache.
+    pub fn release(&self) {
+        self.index.release();
+        self.chunks.release();
     }
 
     pub fn tombstones(&self) -> Arc<Tombstones> {

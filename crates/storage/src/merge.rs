@@ -335,19 +335,54 @@ impl Series for Joined {
         self.parts[0].digest()
     }
 
+    /// Chunks that overlap are decoded, merged and encoded anew; the others stay as they are.
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
-        let mut found = Vec::new();
-        for part in &self.parts {
-            found.extend(part.chunks(range)?);
+        let mut found: Vec<(usize, EncodedChunk)> = Vec::new();
+        for (part, series) in self.parts.iter().enumerate() {
+            found.extend(series.chunks(range)?.into_iter().map(|chunk| (part, chunk)));
         }
-        found.sort_by_key(|c| c.range.min);
-        if found.windows(2).all(|w| w[0].range.max < w[1].range.min) {
-            return Ok(found);
+        found.sort_by_key(|(_, c)| c.range.min);
+        let mut out = Vec::with_capacity(found.len());
+        let mut rest = found.into_iter().peekable();
+        let mut group: Vec<(usize, EncodedChunk)> = Vec::new();
+        while let Some(first) = rest.next() {
+            let mut end = first.1.range.max;
+            group.clear();
+            group.push(first);
+            while let Some(next) = rest.next_if(|(_, c)| c.range.min <= end) {
+                end = end.max(next.1.range.max);
+                group.push(next);
+            }
+            let same = |c: &EncodedChunk| c.encoding == group[0].1.encoding && c.data == group[0].1.data;
+            if group.iter().skip(1).all(|(_, c)| same(c)) {
+                out.push(group.swap_remove(0).1);
+            } else {
+                out.extend(merged_chunks(&mut group)?);
+            }
         }
-        let mut samples = SampleBuf::default();
-        self.read(range, &mut samples)?;
-        encode(&samples)
+        Ok(out)
     }
+}
+
+/// Samples of chunks that overlap, each with the number of the store that it comes from, as chunks that do not.
+fn merged_chunks(group: &mut [(usize, EncodedChunk)]) -> Result<Vec<EncodedChunk>, StorageError> {
+    group.sort_by_key(|(part, _)| *part);
+    let mut samples = SampleBuf::default();
+    let mut bounds = vec![0];
+    for of_part in group.chunk_by(|a, b| a.0 == b.0) {
+        for (_, chunk) in of_part {
+            let mut columns = chunk::Columns {
+                times: &mut samples.times,
+                floats: &mut samples.floats,
+                histograms: &mut samples.histograms,
+            };
+            chunk::decode(chunk.encoding, &chunk.data, &mut columns)
+                .map_err(|e| StorageError::Corrupt(format!("chunk to be merged: {e}")))?;
+        }
+        bounds.push(samples.len());
+    }
+    sort_from(&mut samples, 0, &bounds);
+    encode(&samples)
 }
 
 /// Brings samples from `from` on into order; of equal times the one of the later part stays.
@@ -491,6 +526,49 @@ fn encode_histograms(
 mod tests {
     use super::*;
     use crate::select::ListSeriesSet;
+
+    /// Chunks of given samples, as they are.
+    struct Chunked(Labels, Vec<EncodedChunk>);
+
+    impl Series for Chunked {
+        fn labels(&self) -> &Labels {
+            &self.0
+        }
+        fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+            for chunk in &self.1 {
+                chunk::xor::decode(&chunk.data, &mut out.times, &mut out.floats).expect("decodes");
+            }
+            out.retain_from(0, |t| range.contains(t));
+            Ok(())
+        }
+        fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
+            Ok(self.1.iter().filter(|c| c.range.overlaps(range)).cloned().collect())
+        }
+    }
+
+    #[test]
+    fn only_overlapping_chunks_are_encoded_anew() {
+        let chunk = |from: i64, to: i64, v: f64| {
+            let times: Vec<i64> = (from..to).collect();
+            encode_floats(&times, &vec![v; times.len()])
+        };
+        let series = |chunks: Vec<EncodedChunk>| -> Arc<dyn Series> {
+            Arc::new(Chunked(Labels::from_pairs([("__name__", "a")]), chunks))
+        };
+        let old = vec![chunk(0, 100, 1.0), chunk(100, 200, 1.0), chunk(300, 310, 1.0)];
+        let new = vec![chunk(150, 250, 2.0), chunk(300, 310, 1.0), chunk(400, 401, 2.0)];
+        let joined = Joined { parts: vec![series(old.clone()), series(new)] };
+        let got = joined.chunks(TimeRange::ALL).expect("merges");
+        // The first is kept as it is, twins are one, and the overlap of 150 samples became two chunks.
+        let spans: Vec<(i64, i64)> = got.iter().map(|c| (c.range.min, c.range.max)).collect();
+        assert_eq!(spans, [(0, 99), (100, 219), (220, 249), (300, 309), (400, 400)]);
+        assert_eq!(got[0].data, old[0].data);
+        let (mut times, mut floats) = (Vec::new(), Vec::new());
+        got.iter().for_each(|c| chunk::xor::decode(&c.data, &mut times, &mut floats).expect("decodes"));
+        let mut want = SampleBuf::default();
+        joined.read(TimeRange::ALL, &mut want).expect("reads");
+        assert_eq!((times, floats), (want.times, want.floats));
+    }
 
     struct Fixed(Labels, Vec<(i64, f64)>);
 

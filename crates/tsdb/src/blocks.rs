@@ -15,6 +15,13 @@ use ulid::Ulid;
 const LEFTOVERS: [&str; 3] = [".tmp-for-creation", ".tmp-for-deletion", ".tmp"];
 const FOR_DELETION: &str = ".tmp-for-deletion";
 
+/// What an earlier run has left of a block, or of a snapshot of a head. Other folders are none of our business.
+fn is_leftover(name: &str) -> bool {
+    LEFTOVERS.iter().filter_map(|end| name.strip_suffix(end)).any(|name| {
+        name.starts_with("chunk_snapshot.") || (name.len() == 26 && name.parse::<Ulid>().is_ok())
+    })
+}
+
 /// All loaded blocks, sorted by their first time. Readers take the list as it is and keep their blocks alive.
 pub(crate) struct Blocks {
     disk: Arc<dyn Disk>,
@@ -35,7 +42,7 @@ impl Blocks {
         registry: &Registry,
     ) -> Result<Arc<Self>, disk::DiskError> {
         for entry in disk.list(dir)? {
-            if entry.is_dir && LEFTOVERS.iter().any(|end| entry.name.ends_with(end)) {
+            if entry.is_dir && is_leftover(&entry.name) {
                 tracing::info!(
                     component = "tsdb",
                     dir = entry.name,
@@ -89,48 +96,72 @@ impl Blocks {
         self.list().iter().filter(|b| b.range().overlaps(range)).cloned().collect()
     }
 
-    /// End of the newest block that was not made of late samples only, in ms: older in-order samples stand in
+    /// End of the newest block that was not made of late or stale series' samples only, in ms: older in-order samples stand in
     /// blocks.
     pub(crate) fn in_order_end(&self) -> Option<i64> {
-        let late = |b: &&Arc<Block>| b.meta().compaction.hints.iter().any(|h| h == FROM_LATE);
-        self.list().iter().filter(|b| !late(b)).map(|b| b.meta().max_time).max()
+        self.list().iter().filter(|b| !b.meta().compaction.is_partial()).map(|b| b.meta().max_time).max()
     }
 
-    /// Loads folders that are not loaded yet, forgets blocks whose folder is gone, and deletes those that a
-    /// loaded block has replaced.
+    /// Loads folders that are not loaded yet, forgets blocks whose folder is gone, and deletes those that are marked
+    /// for it or that a loaded block has replaced.
     pub(crate) fn reload(&self) -> Result<(), disk::DiskError> {
         let _changing = self.changing.lock();
         self.reloads.inc();
         let old = self.list();
         let mut loaded: Vec<Arc<Block>> = Vec::new();
-        for entry in self.disk.list(&self.dir)? {
+        let mut broken: Vec<(Ulid, BlockError)> = Vec::new();
+        let entries = self.disk.list(&self.dir).inspect_err(|_| self.reloads_failed.inc())?;
+        for entry in entries.iter().filter(|e| e.is_dir) {
             let Ok(ulid) = entry.name.parse::<Ulid>() else { continue };
-            if !entry.is_dir {
-                continue;
-            }
             if let Some(known) = old.iter().find(|b| b.meta().ulid == ulid) {
                 loaded.push(known.clone());
                 continue;
             }
             match Block::open(&*self.disk, &self.dir.join(&entry.name)) {
                 Ok(block) => loaded.push(Arc::new(block)),
-                Err(e) => {
-                    self.reloads_failed.inc();
-                    tracing::error!(component = "tsdb", block = entry.name, err = %e, "Failed to open block");
-                }
+                Err(e) => broken.push((ulid, e)),
             }
         }
-        let replaced: BTreeSet<Ulid> = loaded
-            .iter()
-            .flat_map(|b| b.meta().compaction.parents.iter().map(|p| p.ulid))
-            .filter(|parent| loaded.iter().any(|b| b.meta().ulid == *parent))
-            .collect();
-        let (gone, mut kept): (Vec<_>, Vec<_>) =
-            loaded.into_iter().partition(|b| replaced.contains(&b.meta().ulid));
+        let replaced: BTreeSet<Ulid> =
+            loaded.iter().flat_map(|b| b.meta().compaction.parents.iter().map(|p| p.ulid)).collect();
+        broken.retain(|(ulid, _)| {
+            let is_replaced = replaced.contains(ulid);
+            if is_replaced {
+                tracing::warn!(component = "tsdb", block = %ulid, "Found a block that cannot be opened, but a compacted one replaces it: it is deleted");
+                self.remove(*ulid);
+            }
+            !is_replaced
+        });
+        if !broken.is_empty() {
+            self.reloads_failed.inc();
+        }
+        for (ulid, e) in &broken {
+            tracing::error!(component = "tsdb", block = %ulid, err = %e, "Failed to open block");
+        }
+        let (gone, mut kept): (Vec<_>, Vec<_>) = loaded.into_iter().partition(|b| {
+            b.meta().compaction.deletable || replaced.contains(&b.meta().ulid)
+        });
         kept.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.meta().ulid));
-        self.list.store(Arc::new(kept));
-        gone.iter().for_each(|b| self.remove(b));
+        let same = old.len() == kept.len() && old.iter().zip(&kept).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            self.warn_of_overlaps(&kept);
+            self.list.store(Arc::new(kept));
+        }
+        gone.iter().for_each(|b| self.remove(b.meta().ulid));
         Ok(())
+    }
+
+    fn warn_of_overlaps(&self, blocks: &[Arc<Block>]) {
+        let mut end = i64::MIN;
+        let overlaps = blocks.iter().filter(|b| {
+            let overlaps = b.meta().min_time < end;
+            end = end.max(b.meta().max_time);
+            overlaps
+        });
+        let names: Vec<String> = overlaps.map(|b| b.meta().ulid.to_string()).collect();
+        if !names.is_empty() {
+            tracing::warn!(component = "tsdb", blocks = names.join(" "), "Overlapping blocks found during reloadBlocks");
+        }
     }
 
     /// Takes blocks out of the list and deletes their folders.
@@ -139,12 +170,12 @@ impl Blocks {
         let mut kept = self.list().to_vec();
         kept.retain(|b| !gone.iter().any(|g| g.meta().ulid == b.meta().ulid));
         self.list.store(Arc::new(kept));
-        gone.iter().for_each(|b| self.remove(b));
+        gone.iter().for_each(|b| self.remove(b.meta().ulid));
     }
 
     /// Renames first, so that a crash leaves no half block; maps of open readers stay valid.
-    fn remove(&self, block: &Block) {
-        let name = block.meta().ulid.to_string();
+    fn remove(&self, ulid: Ulid) {
+        let name = ulid.to_string();
         let doomed = self.dir.join(format!("{name}{FOR_DELETION}"));
         let done =
             self.disk.rename(&self.dir.join(&name), &doomed).and_then(|()| self.disk.remove_dir_all(&doomed));
@@ -152,6 +183,18 @@ impl Blocks {
             Ok(()) => tracing::info!(component = "tsdb", block = name, "Deleting obsolete block"),
             Err(e) => tracing::error!(component = "tsdb", block = name, err = %e, "Failed to delete block"),
         }
+    }
+
+    /// Changes what `meta.json` says of a block's compaction; durable on `Ok`.
+    pub(crate) fn mark(
+        &self,
+        block: &Arc<Block>,
+        change: impl FnOnce(&mut block::meta::Compaction),
+    ) -> Result<(), BlockError> {
+        let mut meta = block::BlockMeta::read(&*self.disk, block.dir())?;
+        change(&mut meta.compaction);
+        meta.write(&*self.disk, block.dir())?;
+        self.reopen(block)
     }
 
     /// Replaces a block in the list after its files changed in place (tombstones).
@@ -169,5 +212,22 @@ impl Blocks {
     }
 }
 
-/// Hint in meta.json of blocks made of late samples (upstream's spelling).
-pub(crate) const FROM_LATE: &str = "from-out-of-order";
+#[cfg(test)]
+mod tests {
+    use super::is_leftover;
+
+    #[test]
+    fn only_leftovers_of_ours_go() {
+        for name in [
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV.tmp-for-creation",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV.tmp-for-deletion",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV.tmp",
+            "chunk_snapshot.000001.0000000001.tmp",
+        ] {
+            assert!(is_leftover(name), "{name}");
+        }
+        for name in ["mine.tmp", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "snapshots", "wal", ".tmp"] {
+            assert!(!is_leftover(name), "{name}");
+        }
+    }
+}

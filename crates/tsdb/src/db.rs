@@ -11,6 +11,7 @@ use meter::Registry;
 use model::{Matcher, Metadata, TimeRange};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use storage::admin::{Admin, BlockInfo, HeadStats, ReplayStatus};
 use storage::exemplars::{ExemplarSource, SeriesExemplars};
 use storage::metadata::MetadataSource;
@@ -67,7 +68,7 @@ impl Db {
         let maintainer = Maintainer::new(disk.clone(), dir, blocks.clone(), &options, registry);
         let min_valid = blocks.in_order_end().unwrap_or(i64::MIN);
         let head = Arc::new(Head::open(disk, dir.to_owned(), options, min_valid, registry, &status)?);
-        show(&head, registry);
+        show(&head, &blocks, registry);
         Ok(Db(Arc::new(Inner { head, maintainer, dir: dir.to_owned(), status, _lock: lock })))
     }
 
@@ -137,7 +138,7 @@ impl Db {
 }
 
 /// Gauges that are computed when asked for.
-fn show(head: &Arc<Head>, registry: &Registry) {
+fn show(head: &Arc<Head>, blocks: &Arc<Blocks>, registry: &Registry) {
     let gauge = |name: &str, help: &str, value: fn(&Head) -> f64| {
         let head = Arc::downgrade(head);
         registry.gauge_fn(name, help, move || head.upgrade().map_or(0.0, |head| value(&head)));
@@ -161,16 +162,20 @@ fn show(head: &Arc<Head>, registry: &Registry) {
     gauge("prometheus_tsdb_head_max_time_seconds", "Maximum timestamp of the head block.", |h| {
         (h.in_order_range().1 / 1000) as f64
     });
-    gauge(
+    let lowest = |name: &str, help: &str, unit_ms: i64| {
+        let (head, blocks) = (Arc::downgrade(head), Arc::downgrade(blocks));
+        registry.gauge_fn(name, help, move || {
+            let in_blocks = blocks.upgrade().and_then(|b| b.list().first().map(|b| b.meta().min_time));
+            let lowest = in_blocks.or_else(|| head.upgrade().map(|h| h.in_order_range().0));
+            (lowest.unwrap_or(0) / unit_ms) as f64
+        });
+    };
+    lowest(
         "prometheus_tsdb_lowest_timestamp",
         "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
-        |h| h.in_order_range().0 as f64,
+        1,
     );
-    gauge(
-        "prometheus_tsdb_lowest_timestamp_seconds",
-        "Lowest timestamp value stored in the database.",
-        |h| (h.in_order_range().0 / 1000) as f64,
-    );
+    lowest("prometheus_tsdb_lowest_timestamp_seconds", "Lowest timestamp value stored in the database.", 1000);
     gauge("prometheus_tsdb_head_chunks_storage_size_bytes", "Size of the chunks_head directory.", |h| {
         h.chunk_disk_bytes() as f64
     });
@@ -230,10 +235,12 @@ impl Admin for Db {
         // Deleted samples of the head are left out when its block is written.
         let m = self.maintainer();
         let _turn = m.turn.lock();
-        for block in m.blocks.list().iter().filter(|b| !b.tombstones().is_empty()) {
-            m.join(std::slice::from_ref(block))?;
-        }
-        Ok(())
+        let begun = Instant::now();
+        let blocks = m.blocks.list();
+        let mut with_tombstones = blocks.iter().filter(|b| !b.tombstones().is_empty());
+        let cleaned = with_tombstones.try_for_each(|block| m.join(std::slice::from_ref(block)));
+        m.tombstones_cleaned.observe(begun.elapsed().as_secs_f64());
+        Ok(cleaned?)
     }
 
     fn snapshot(&self, skip_head: bool) -> Result<String, StorageError> {

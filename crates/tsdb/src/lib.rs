@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod blocks;
+mod compaction;
 mod db;
 mod exemplars;
 pub mod feed;

@@ -2,6 +2,9 @@
 
 use crate::wal::Compression;
 
+/// Larger chunks make blocks smaller and a query of one moment dearer.
+pub const DEFAULT_COMPACTION_CHUNK_SAMPLES: usize = 480;
+
 /// Options at start. Defaults are upstream's.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -19,8 +22,16 @@ pub struct Options {
     pub wal_sync_inline: bool,
     /// Chunk files of blocks are at most this long.
     pub block_segment_bytes: u64,
-    /// A Thanos shipper's meta file: level-1 blocks that it does not list as uploaded are not compacted.
+    /// A Thanos shipper's meta file: blocks are compacted up to the first of level 1 that it does not list as
+    /// uploaded.
     pub delay_compact_file: Option<std::path::PathBuf>,
+    /// Join blocks that overlap in time.
+    pub overlapping_compaction: bool,
+    /// Float chunks are joined up to this many samples where blocks are; 0 leaves them as the head wrote them.
+    pub compaction_chunk_samples: usize,
+    /// Writing the oldest part of the head waits for a random time of up to so many percent of the shortest block;
+    /// 0 for no wait.
+    pub compaction_delay_percent: u32,
     /// Bytes of log that followers may hold back at most; 0 for no limit.
     pub hold_budget_bytes: u64,
     /// Keep no lock file in the data directory.
@@ -52,12 +63,14 @@ pub struct Running {
     pub retention_time_ms: i64,
     /// Oldest blocks are deleted while the data directory takes more than this; 0 for no limit.
     pub retention_bytes: u64,
-    /// The same as a share of the file system, in percent; 0 for no limit.
+    /// The same as a share of the file system, in percent; prevails over bytes. 0 for no limit.
     pub retention_percent: f64,
     /// New chunks of floats are XOR2 (`storage.tsdb.chunk_encoding.floats: xor2`).
     pub floats_xor2: bool,
     /// Metric and label names must be legal without quotes (`metric_name_validation_scheme: legacy`).
     pub legacy_names: bool,
+    /// Share of stale series in the head from which on they are written to a block of their own; 0 for never.
+    pub stale_series_threshold: f64,
 }
 
 impl Default for Running {
@@ -70,6 +83,7 @@ impl Default for Running {
             retention_percent: 0.0,
             floats_xor2: false,
             legacy_names: false,
+            stale_series_threshold: 0.0,
         }
     }
 }
@@ -86,6 +100,9 @@ impl Default for Options {
             wal_sync_inline: false,
             block_segment_bytes: block::chunks::DEFAULT_SEGMENT_BYTES,
             delay_compact_file: None,
+            overlapping_compaction: true,
+            compaction_chunk_samples: DEFAULT_COMPACTION_CHUNK_SAMPLES,
+            compaction_delay_percent: 0,
             hold_budget_bytes: 0,
             no_lockfile: false,
             max_series: 0,

@@ -1,14 +1,13 @@
 //! Snapshots: hard links to all blocks, and a block of what the head holds.
 
 use crate::db::Db;
+use crate::head::HeadCut;
 use block::BlockMeta;
+use block::compact::{Rechunk, WriteRules};
 use model::TimeRange;
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
-use storage::select::ListSeriesSet;
-use storage::{Series, StorageError};
+use storage::StorageError;
 use ulid::Ulid;
 
 fn failed(e: impl std::fmt::Display) -> StorageError {
@@ -49,17 +48,12 @@ impl Db {
         let head = self.head();
         if let (false, Some((min, max))) = (skip_head, head.range()) {
             let range = TimeRange::new(min, max);
-            let list: Vec<Arc<dyn Series>> =
-                head.series_in(range).into_iter().map(|s| Arc::new(s) as Arc<dyn Series>).collect();
-            let texts =
-                list.iter().flat_map(|s| s.labels().iter().flat_map(|(n, v)| [n, v]).collect::<Vec<_>>());
-            let symbols: BTreeSet<Box<str>> = texts.map(Box::from).collect();
+            let mut cut = HeadCut::new(head, range);
+            let symbols = cut.symbols();
             let meta =
                 BlockMeta::level_1(Ulid::from_parts(now.as_millis() as u64, rand::random()), min, max + 1);
-            let set = Box::new(ListSeriesSet::new(list));
-            let segment_bytes = block::chunks::DEFAULT_SEGMENT_BYTES;
-            block::compact::write(&m.disk, &target, meta, symbols, set, segment_bytes, |_| {})
-                .map_err(failed)?;
+            let rules = WriteRules { segment_bytes: m.segment_bytes, rechunk: Rechunk::default() };
+            block::compact::write(&m.disk, &target, meta, symbols, &mut cut, rules, &mut ()).map_err(failed)?;
         }
         Ok(name)
     }

@@ -3,7 +3,7 @@
 use super::{HEADER_BYTES, MAGIC};
 use crate::decode::Cursor;
 use crate::error::BlockError;
-use disk::{Disk, Map, scan};
+use disk::{Access, Disk, Map, scan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,10 @@ impl ChunkReader {
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.len() as u64).sum()
+    }
+
+    pub(crate) fn release(&self) {
+        self.segments.iter().for_each(|s| s.advise(Access::Release));
     }
 
     /// Encoding and data of a chunk; its checksum is verified.

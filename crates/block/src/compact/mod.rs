@@ -3,8 +3,10 @@
 
 mod merge;
 mod plan;
+mod rechunk;
 mod retain;
 
-pub use merge::{merge, write};
-pub use plan::{Plan, level_ranges, plan};
-pub use retain::{Retention, beyond};
+pub use merge::{Watch, WriteRules, merge, write};
+pub use plan::{Plan, Planner, level_ranges};
+pub use rechunk::Rechunk;
+pub use retain::{beyond_size, beyond_time};

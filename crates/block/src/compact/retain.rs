@@ -1,33 +1,36 @@
-//! Which blocks retention no longer keeps.
+//! Which blocks retention no longer keeps, by upstream's rules.
 
 use crate::reader::Block;
 use std::sync::Arc;
 
-/// Limits; 0 means without limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Milliseconds before the end of the newest block.
-    pub time_ms: i64,
-    /// Bytes of blocks, log and head chunks together.
-    pub size_bytes: u64,
+fn newest_first(blocks: &[Arc<Block>]) -> Vec<Arc<Block>> {
+    let mut list = blocks.to_vec();
+    list.sort_by_key(|b| std::cmp::Reverse(b.meta().max_time));
+    list
 }
 
-/// Blocks to delete, by upstream's rules: by time those that end more than the retention before the newest
-/// block's end; by size the oldest until everything fits. `other_bytes` is what log and head chunks take.
-pub fn beyond(blocks: &[Arc<Block>], retention: Retention, other_bytes: u64) -> Vec<Arc<Block>> {
-    let mut newest_first: Vec<&Arc<Block>> = blocks.iter().collect();
-    newest_first.sort_by_key(|b| std::cmp::Reverse(b.meta().max_time));
-    let Some(newest) = newest_first.first().map(|b| b.meta().max_time) else { return Vec::new() };
+/// Blocks that end at least `retention_ms` before the end of the newest block, and all older ones; 0 keeps all.
+pub fn beyond_time(blocks: &[Arc<Block>], retention_ms: i64) -> Vec<Arc<Block>> {
+    let mut list = newest_first(blocks);
+    let Some(newest) = list.first().map(|b| b.meta().max_time) else { return list };
+    let old = |b: &Arc<Block>| newest.saturating_sub(b.meta().max_time) >= retention_ms;
+    match list.iter().position(old) {
+        Some(from) if retention_ms > 0 => list.split_off(from),
+        _ => Vec::new(),
+    }
+}
+
+/// The oldest blocks that do not fit into `limit_bytes` together with the newer ones and with `other_bytes`, which
+/// log and head chunks take; 0 keeps all.
+pub fn beyond_size(blocks: &[Arc<Block>], limit_bytes: u64, other_bytes: u64) -> Vec<Arc<Block>> {
+    let mut list = newest_first(blocks);
     let mut total = other_bytes;
-    newest_first
-        .into_iter()
-        .filter(|block| {
-            total = total.saturating_add(block.size_bytes());
-            let old =
-                retention.time_ms > 0 && newest.saturating_sub(block.meta().max_time) >= retention.time_ms;
-            let large = retention.size_bytes > 0 && total > retention.size_bytes;
-            old || large || block.meta().compaction.deletable
-        })
-        .cloned()
-        .collect()
+    let over = |b: &Arc<Block>| {
+        total = total.saturating_add(b.size_bytes());
+        total > limit_bytes
+    };
+    match list.iter().position(over) {
+        Some(from) if limit_bytes > 0 => list.split_off(from),
+        _ => Vec::new(),
+    }
 }

@@ -5,7 +5,9 @@
 //! contents. Every section carries its length and a CRC-32C. Integers of fixed width are big-endian. Source:
 //! upstream `tsdb/docs/format/index.md`.
 
+mod postings_writer;
 mod reader;
+pub(crate) mod symbols;
 mod writer;
 
 pub use reader::IndexReader;

@@ -5,7 +5,7 @@ use super::{ChunkMeta, MAGIC, TOC_BYTES, Toc};
 use crate::decode::Cursor;
 use crate::error::BlockError;
 use disk::crc::crc32c;
-use disk::{Disk, Map};
+use disk::{Access, Disk, Map};
 use model::{Labels, TimeRange};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -322,6 +322,10 @@ impl IndexReader {
 
     pub fn symbol_count(&self) -> usize {
         self.symbols.len()
+    }
+
+    pub(crate) fn release(&self) {
+        self.map.advise(Access::Release);
     }
 
     pub fn size_bytes(&self) -> u64 {

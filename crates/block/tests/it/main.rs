@@ -1,5 +1,6 @@
 //! Blocks written and read back through the real file system.
 
+use block::compact::{Rechunk, WriteRules};
 use block::{Block, BlockBuilder, BlockMeta, ChunkData};
 use disk::{Disk, OsDisk};
 use model::{Labels, MatchOp, Matcher, TimeRange};
@@ -158,7 +159,8 @@ fn merged_blocks_hold_what_their_parents_held() {
     let second = open(&disk, &write(&disk, &other, 512 << 20));
     let ulid = "01BX5ZZKBKACTAV9WEVGEMMVRZ".parse().expect("a ULID");
     let merge = |blocks: &[Arc<Block>]| {
-        let path = block::compact::merge(&disk, dir.path(), blocks, ulid, 512 << 20, |_| {});
+        let rules = WriteRules { segment_bytes: 512 << 20, rechunk: Rechunk::default() };
+        let path = block::compact::merge(&disk, dir.path(), blocks, ulid, rules, &mut ());
         open(&disk, &path.expect("merges").expect("not empty"))
     };
     let alone = merge(std::slice::from_ref(&first));

@@ -51,6 +51,9 @@ impl Head {
             for (number, page) in pages.iter().enumerate() {
                 let Some(page) = page else { continue };
                 let mut cells = page.lock();
+                if !cells.has_late() {
+                    continue;
+                }
                 let slots: Vec<usize> =
                     cells.live_slots().filter(|slot| cells.late(*slot).is_some()).collect();
                 for slot in slots {
@@ -113,6 +116,9 @@ impl Head {
         self.late_max.store(i64::MIN, Relaxed);
         for page in pages.iter().flatten() {
             let cells = page.lock();
+            if !cells.has_late() {
+                continue;
+            }
             for slot in 0..page::PAGE_SERIES {
                 let Some(late) = cells.late(slot) else { continue };
                 let ranges = late.mapped.iter().map(|c| (c.min, c.max)).chain(late.range());

@@ -58,6 +58,10 @@ struct Current {
     unsynced: Vec<Arc<dyn File>>,
 }
 
+/// Files that are read many times without being mapped: maps count as memory of this process.
+#[derive(Default)]
+pub(crate) struct PlainFiles(Mutex<BTreeMap<u32, Arc<dyn File>>>);
+
 pub(crate) struct Mapper {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -289,6 +293,29 @@ impl Mapper {
         let map = self.map_of(number).ok_or_else(lost)?;
         let bytes = map.get(offset as usize..).unwrap_or(&[]);
         parse(bytes).map(|c| (c.encoding, c.data.to_vec())).ok_or_else(lost)
+    }
+
+    /// [`Mapper::read`] through plain reads of finished files.
+    pub(crate) fn read_plain(&self, files: &PlainFiles, at: u64) -> Result<(u8, Vec<u8>), StorageError> {
+        let number = (at >> 32) as u32;
+        if !self.finished.read().contains_key(&number) {
+            return self.read(at);
+        }
+        let mut open = files.0.lock();
+        let file = match open.get(&number) {
+            Some(file) => file.clone(),
+            None => {
+                let file = self.disk.open(&path_of(&self.dir, number));
+                let file = file.map_err(|e| StorageError::Other(e.to_string()))?;
+                let file: Arc<dyn File> = Arc::from(file);
+                open.insert(number, file.clone());
+                file
+            }
+        };
+        drop(open);
+        read_file(&*file, at & 0xffff_ffff).ok_or_else(|| {
+            StorageError::Corrupt(format!("head chunk {number:06}:{} cannot be read", at & 0xffff_ffff))
+        })
     }
 
     fn map_of(&self, number: u32) -> Option<Arc<Map>> {

@@ -15,6 +15,7 @@
 //! | `histogram` | what a histogram must be like |
 //! | `mapper` | full chunks on disk |
 //! | `read` | selecting and reading |
+//! | `cut`, `late_cut` | series for blocks |
 //! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), the rest (`extras`) |
 //! | `truncate` | forgetting, checkpoints |
 //!
@@ -25,6 +26,7 @@
 
 mod aside;
 pub(crate) mod canon;
+mod cut;
 mod entry;
 mod histogram;
 mod late_cut;
@@ -41,6 +43,7 @@ mod tombstone;
 mod truncate;
 mod write;
 
+pub(crate) use cut::HeadCut;
 pub(crate) use late_cut::LateCut;
 pub(crate) use read::HeadQuerier;
 pub use read::{HeadChunk, HeadSeries};

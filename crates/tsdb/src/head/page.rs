@@ -1,7 +1,7 @@
 //! 4,096 series with consecutive references under one lock, held for a run of samples.
 
 use super::aside::OpenAside;
-use super::entry::{Entry, HAS_LAST, LIVE};
+use super::entry::{Entry, HAS_LAST, HISTOGRAM, LAST_ON_DISK, LIVE};
 use super::ooo::Late;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -181,6 +181,11 @@ impl Cells {
         self.late.get(&(slot as u16)).map(|late| &**late)
     }
 
+    /// Whether any series of the page has out-of-order data.
+    pub(crate) fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     pub(crate) fn late_mut(&mut self, slot: usize) -> &mut Late {
         self.late.entry(slot as u16).or_default()
     }
@@ -220,6 +225,15 @@ impl Cells {
         self.take_aside(slot);
     }
 
+    /// Whether the newest sample says that the series has ended.
+    pub(crate) fn is_stale(&self, slot: usize) -> bool {
+        let entry = self.peek(slot);
+        entry.is(HAS_LAST)
+            && !entry.is(LAST_ON_DISK)
+            && !entry.is(HISTOGRAM)
+            && model::is_stale_nan(f64::from_bits(entry.last_v))
+    }
+
     /// Whether any sample of the series can be found here.
     pub(crate) fn has_data(&self, slot: usize) -> bool {
         self.peek(slot).is(HAS_LAST) || self.late.contains_key(&(slot as u16))
@@ -229,8 +243,9 @@ impl Cells {
     pub(crate) fn retain_mapped(&mut self, keep: impl Fn(&Mapped) -> bool) -> u64 {
         let mut gone = 0;
         let mut links = Vec::new();
+        let mut kept: Vec<Mapped> = Vec::new();
         for at in 0..self.newest.len() {
-            let mut kept: Vec<Mapped> = Vec::new();
+            kept.clear();
             for chunk in self.mapped_at(at) {
                 if keep(&chunk) {
                     kept.push(chunk);

@@ -219,11 +219,13 @@ impl Index {
         self.postings[at].add_range(run.from, run.to);
     }
 
-    /// Forgets series.
-    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
+    /// Forgets series, which stand in the lists of `pairs` only.
+    pub(crate) fn remove(&mut self, gone: &RoaringBitmap, pairs: &RoaringBitmap) {
         self.all -= gone;
-        for postings in &mut self.postings {
-            postings.subtract(gone);
+        for pair in pairs {
+            if let Some(postings) = self.postings.get_mut(pair as usize) {
+                postings.subtract(gone);
+            }
         }
     }
 
@@ -398,7 +400,7 @@ mod tests {
         let mut index = index();
         let matchers = [Matcher::equal("job", "job-2"), Matcher::equal("even", "yes")];
         assert_eq!(index.select(&matchers).len(), 50);
-        index.remove(&(1..=100u32).collect());
+        index.remove(&(1..=100u32).collect(), &(0..index.texts.pair_count() as u32).collect());
         assert_eq!(index.select(&matchers).len(), 25);
         assert_eq!(index.select(&[]).len(), 100);
         let name = index.texts.find_name("id").unwrap();

@@ -2,6 +2,7 @@
 
 use super::Head;
 use super::entry::{ASIDE, HISTOGRAM, LAST_ON_DISK};
+use super::mapper::PlainFiles;
 use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
 use super::text::Texts;
@@ -73,6 +74,8 @@ struct Selection {
     shown: Vec<Labels>,
     /// For each series its digest; empty when none was asked for.
     digests: Vec<u128>,
+    /// How chunks on disk are read: through maps, or plainly where every one of them will be.
+    files: Option<Arc<PlainFiles>>,
 }
 
 impl Selection {
@@ -107,6 +110,38 @@ impl HeadQuerier {
         HeadQuerier { reading: Arc::new(Reading { head, id, range }) }
     }
 
+    pub(super) fn head(&self) -> &Arc<Head> {
+        &self.reading.head
+    }
+
+    /// References of series that may have samples in the range, ascending.
+    pub(super) fn references(&self) -> Vec<u32> {
+        let head = &self.reading.head;
+        let all = head.index.read().all.clone();
+        let pages = head.table.pages();
+        let mut walk = Walk::new(&pages);
+        let range = self.reading.range;
+        let found = all.iter().filter(|s| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range)));
+        found.collect()
+    }
+
+    /// One series by reference, whose chunks on disk are read from `files`.
+    pub(super) fn one(&self, series: u32, files: &Arc<PlainFiles>) -> Option<HeadSeries> {
+        let (page, slot) = split(series);
+        let page = self.reading.head.table.pages().get(page)?.clone()?;
+        let pairs = page.lock().pairs(slot).to_vec();
+        let selection = Selection {
+            reading: self.reading.clone(),
+            rows: vec![(0, pairs.len() as u32)],
+            pairs,
+            shown: Vec::new(),
+            digests: Vec::new(),
+            files: Some(files.clone()),
+        };
+        let (selection, labels) = (Arc::new(selection), OnceLock::new());
+        Some(HeadSeries { selection, page, series, row: 0, labels })
+    }
+
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
     pub(crate) fn list(&self, matchers: &[Matcher], limit: usize) -> Vec<HeadSeries> {
         self.list_with(matchers, limit, &SelectHints::default())
@@ -134,7 +169,7 @@ impl HeadQuerier {
         }
         drop(walk);
         let mut selection =
-            Selection { reading: self.reading.clone(), pairs, rows, shown: Vec::new(), digests: Vec::new() };
+            Selection { reading: self.reading.clone(), pairs, rows, shown: Vec::new(), digests: Vec::new(), files: None };
         if hints.shown.is_some() || hints.digests {
             let texts = &head.index.read().texts;
             if let Some(names) = &hints.shown {
@@ -343,6 +378,14 @@ impl HeadSeries {
         taken
     }
 
+    /// Encoding and data of a chunk on disk.
+    fn chunk_at(&self, at: u64) -> Result<(u8, Vec<u8>), StorageError> {
+        match &self.selection.files {
+            None => self.head().mapper.read(at),
+            Some(files) => self.head().mapper.read_plain(files, at),
+        }
+    }
+
     fn corrupt(&self, e: &chunk::ChunkError) -> StorageError {
         StorageError::Corrupt(format!("head chunk of series {}: {e}", self.series))
     }
@@ -367,7 +410,7 @@ impl HeadSeries {
 
     fn in_order(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
         for chunk in &taken.mapped {
-            let (encoding, data) = self.head().mapper.read(chunk.at)?;
+            let (encoding, data) = self.chunk_at(chunk.at)?;
             self.decode(encoding, &data, range, out)?;
         }
         if let Some((encoding, open)) = &taken.open {
@@ -381,7 +424,7 @@ impl HeadSeries {
         let mut rows = SampleBuf::default();
         self.in_order(taken, range, &mut rows)?;
         for chunk in &taken.late_mapped {
-            let (encoding, data) = self.head().mapper.read(chunk.at)?;
+            let (encoding, data) = self.chunk_at(chunk.at)?;
             self.decode(encoding, &data, range, &mut rows)?;
         }
         forget_senders_hints(&mut taken.late);
@@ -447,7 +490,7 @@ impl Series for HeadSeries {
         let mut out = Vec::with_capacity(taken.mapped.len() + 1);
         if taken.is_plain() {
             for chunk in &taken.mapped {
-                let (encoding, data) = self.head().mapper.read(chunk.at)?;
+                let (encoding, data) = self.chunk_at(chunk.at)?;
                 out.push(EncodedChunk { range: TimeRange::new(chunk.min, chunk.max), encoding, data });
             }
             if let Some((encoding, open)) = taken.open {

@@ -187,6 +187,25 @@ impl Texts {
         (self.name(self.name_of(pair)), self.value(pair))
     }
 
+    /// A text by its number: first the values of all pairs, by pair id, then names from the other end of the
+    /// numbers.
+    pub(crate) fn text(&self, id: u32) -> &str {
+        match self.name_of_id(id) {
+            Some(name) => self.name(name),
+            None => self.value(id),
+        }
+    }
+
+    pub(crate) fn id_of_name(&self, name: u32) -> u32 {
+        u32::MAX - name
+    }
+
+    /// The name that a text number stands for.
+    pub(crate) fn name_of_id(&self, id: u32) -> Option<u32> {
+        let name = u32::MAX - id;
+        ((name as usize) < self.names.len() && id as usize >= self.pairs.len()).then_some(name)
+    }
+
     /// Every pair of a name, dead ones included.
     pub(crate) fn pairs_of(&self, name: u32) -> &[u32] {
         self.names.get(name as usize).map_or(&[], |n| &n.pairs)

@@ -1,6 +1,6 @@
 //! Forgetting: what blocks have taken over leaves the head, and the log is cut behind a checkpoint.
 
-use super::page::{Walk, split};
+use super::page::{Page, Walk, split};
 use super::read::{HeadQuerier, HeadSeries};
 use super::{Head, entry::HAS_LAST};
 use crate::wal::{WalError, checkpoint, delete_checkpoints, segments};
@@ -8,7 +8,7 @@ use model::{Matcher, TimeRange};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use storage::{Series, StorageError};
 
 /// A reference that is no longer given out while the log still speaks of it: of a collected series, or a
@@ -20,6 +20,18 @@ pub(crate) struct Retired {
     /// Time of its newest sample that a checkpoint may keep.
     pub(crate) newest: i64,
 }
+
+/// What a truncation has done so far.
+#[derive(Default)]
+struct Forgotten {
+    gone: RoaringBitmap,
+    chunks: u64,
+    /// Earliest sample that is left.
+    oldest: i64,
+}
+
+/// Senders wait at most about this long for a truncation.
+const LONGEST_TURN: Duration = Duration::from_millis(4);
 
 impl Retired {
     fn is_needed(self, to: u32, mint: i64) -> bool {
@@ -43,38 +55,24 @@ impl Head {
         self.metrics.truncations.inc();
         self.min_valid.fetch_max(mint, Relaxed);
         self.readers.wait(TimeRange::new(i64::MIN, mint.saturating_sub(1)));
-        // No batch may be between resolving its series and appending to them.
-        let gate = self.gate.write();
+        // What is appended from now on is not older than this.
+        let recent = self.max_time.load(Relaxed).saturating_sub(self.rule.chunk_range / 2);
         let pages = self.table.pages();
-        let mut gone = RoaringBitmap::new();
-        let (mut chunks, mut oldest) = (0u64, i64::MAX);
-        for (number, page) in pages.iter().enumerate() {
-            let Some(page) = page else { continue };
-            let mut cells = page.lock();
-            chunks += cells.retain_mapped(|c| c.max >= mint);
-            let slots: Vec<usize> = cells.live_slots().collect();
-            for slot in slots {
-                let late = cells.late(slot).is_some();
-                if cells.open_min(slot).is_some() && cells.peek(slot).last_t < mint {
-                    cells.drop_open(slot);
-                    chunks += 1;
+        let mut done = Forgotten { oldest: i64::MAX, ..Forgotten::default() };
+        let mut next = 0;
+        while next < pages.len() {
+            // No batch may be between resolving its series and appending to them. Senders wait meanwhile, so
+            // it goes a few pages at a time.
+            let _gate = self.gate.write();
+            let turn = Instant::now();
+            while next < pages.len() && turn.elapsed() < LONGEST_TURN {
+                if let Some(page) = &pages[next] {
+                    self.forget_in(next, page, mint, &mut done);
                 }
-                let open = cells.open_min(slot);
-                let first = cells.mapped(slot).last().map(|c| c.min).or(open);
-                match first {
-                    Some(first) => oldest = oldest.min(first),
-                    None if late => {}
-                    None => {
-                        let hash = cells.peek(slot).hash;
-                        let series = super::table::first_of(number) + slot as u32;
-                        cells.remove(slot);
-                        self.table.remove(hash, series);
-                        gone.insert(series);
-                    }
-                }
+                next += 1;
             }
         }
-        self.index.write().remove(&gone);
+        let Forgotten { gone, chunks, oldest } = done;
         let segment = self.wal.end().segment;
         self.retired.lock().extend(gone.iter().map(|series| (series, Retired { segment, newest: i64::MIN })));
         {
@@ -82,14 +80,16 @@ impl Head {
             tombstones.truncate(self.tombstones_from(mint));
             gone.iter().for_each(|series| tombstones.remove(series));
         }
-        self.table.drop_empty_pages();
-        self.tidy();
-        if oldest != i64::MAX {
-            self.min_time.store(oldest.max(mint), Relaxed);
-        } else if self.max_time.load(Relaxed) != i64::MIN {
-            self.min_time.store(mint.min(self.max_time.load(Relaxed)), Relaxed);
+        {
+            let _gate = self.gate.write();
+            self.table.drop_empty_pages();
+            self.tidy();
+            if oldest != i64::MAX {
+                self.min_time.store(oldest.min(recent).max(mint), Relaxed);
+            } else if self.max_time.load(Relaxed) != i64::MIN {
+                self.min_time.store(mint.min(self.max_time.load(Relaxed)), Relaxed);
+            }
         }
-        drop(gate);
         self.metrics.series_removed.add(gone.len());
         self.metrics.chunks_removed.add(chunks);
         self.metrics.chunks.add(-(chunks as f64));
@@ -100,6 +100,88 @@ impl Head {
             tracing::error!(component = "tsdb", err = %e, "Truncating head chunks failed");
         }
         Ok(())
+    }
+
+    /// Series whose newest sample is a stale marker, ascending, with its time. Those with late samples are left out.
+    pub(crate) fn stale_series(&self) -> Vec<(u32, i64)> {
+        let mut found = Vec::new();
+        for (number, page) in self.table.pages().iter().enumerate() {
+            let Some(page) = page else { continue };
+            let cells = page.lock();
+            let stale = cells.live_slots().filter(|slot| cells.is_stale(*slot) && cells.late(*slot).is_none());
+            let series = |slot: usize| super::table::first_of(number) + slot as u32;
+            found.extend(stale.map(|slot| (series(slot), cells.peek(slot).last_t)));
+        }
+        found
+    }
+
+    /// Forgets series that blocks hold by now, unless something was appended to them since. Gives how many went.
+    pub(crate) fn evict(&self, series: &[(u32, i64)]) -> u64 {
+        self.readers.wait(TimeRange::ALL);
+        let pages = self.table.pages();
+        let mut retired = Vec::new();
+        for of_page in series.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
+            let Some(page) = pages.get(split(of_page[0].0).0).and_then(Option::as_ref) else { continue };
+            let (mut gone, mut pairs) = (RoaringBitmap::new(), RoaringBitmap::new());
+            let _gate = self.gate.write();
+            let mut cells = page.lock();
+            for (series, newest) in of_page {
+                let slot = split(*series).1;
+                let unchanged = cells.is_live(slot)
+                    && cells.peek(slot).last_t == *newest
+                    && cells.is_stale(slot)
+                    && cells.late(slot).is_none();
+                if unchanged {
+                    let hash = cells.peek(slot).hash;
+                    pairs.extend(cells.pairs(slot).iter().copied());
+                    cells.remove(slot);
+                    self.table.remove(hash, *series);
+                    gone.insert(*series);
+                    retired.push((*series, *newest));
+                }
+            }
+            drop(cells);
+            self.index.write().remove(&gone, &pairs);
+        }
+        let segment = self.wal.end().segment;
+        let count = retired.len() as u64;
+        let mut all = self.retired.lock();
+        all.extend(retired.into_iter().map(|(series, newest)| (series, Retired { segment, newest })));
+        self.metrics.series_removed.add(count);
+        count
+    }
+
+    /// Drops samples before `mint` of one page, and its series without samples. The gate is held by the caller.
+    fn forget_in(&self, number: usize, page: &Page, mint: i64, done: &mut Forgotten) {
+        let mut cells = page.lock();
+        done.chunks += cells.retain_mapped(|c| c.max >= mint);
+        let (mut gone, mut pairs) = (RoaringBitmap::new(), RoaringBitmap::new());
+        let slots: Vec<usize> = cells.live_slots().collect();
+        for slot in slots {
+            let late = cells.late(slot).is_some();
+            if cells.open_min(slot).is_some() && cells.peek(slot).last_t < mint {
+                cells.drop_open(slot);
+                done.chunks += 1;
+            }
+            let open = cells.open_min(slot);
+            match cells.mapped(slot).last().map(|c| c.min).or(open) {
+                Some(first) => done.oldest = done.oldest.min(first),
+                None if late => {}
+                None => {
+                    let hash = cells.peek(slot).hash;
+                    let series = super::table::first_of(number) + slot as u32;
+                    pairs.extend(cells.pairs(slot).iter().copied());
+                    cells.remove(slot);
+                    self.table.remove(hash, series);
+                    gone.insert(series);
+                }
+            }
+        }
+        drop(cells);
+        if !gone.is_empty() {
+            self.index.write().remove(&gone, &pairs);
+            done.gone |= gone;
+        }
     }
 
     /// Deletions before this time mean nothing to the head any more when it begins at `mint`: late samples may be
