@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod chosen;
 pub mod chunks;
 pub mod compact;
 mod decode;

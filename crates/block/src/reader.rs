@@ -1,5 +1,6 @@
 //! An open block.
 
+use crate::chosen::Chosen;
 use crate::chunks::ChunkReader;
 use crate::error::BlockError;
 use crate::index::IndexReader;
@@ -17,6 +18,7 @@ pub struct Block {
     dir: PathBuf,
     pub(crate) index: IndexReader,
     pub(crate) chunks: ChunkReader,
+    pub(crate) chosen: Chosen,
     tombstones: RwLock<Arc<Tombstones>>,
     meta: BlockMeta,
 }
@@ -29,7 +31,7 @@ impl Block {
         let tombstones = RwLock::new(Arc::new(Tombstones::read(disk, dir)?));
         // Opening read the index's tables, most of which nobody needs soon.
         index.release();
-        Ok(Block { dir: dir.to_owned(), index, chunks, tombstones, meta })
+        Ok(Block { dir: dir.to_owned(), index, chunks, chosen: Chosen::default(), tombstones, meta })
     }
 
     pub fn meta(&self) -> &BlockMeta {

@@ -2,7 +2,7 @@
 
 use crate::error::BlockError;
 use crate::index::ChunkMeta;
-use crate::postings::{intersect, union, without};
+use crate::postings::{List, Mapped, intersect, meets, settle, subtract};
 use crate::reader::Block;
 use crate::tombstone::Tombstones;
 use model::{Labels, MatchOp, Matcher, TimeRange};
@@ -11,52 +11,170 @@ use std::sync::{Arc, OnceLock};
 use storage::select::EncodedChunk;
 use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
 
+/// A matcher that had to look at so many values is remembered.
+const MANY_VALUES: usize = 64;
+/// Labels of so few series are read one by one.
+const FEW_SERIES: usize = 256;
+
+/// Ids that satisfy, or refuse, a matcher.
+enum Ids<'a> {
+    Mapped(Mapped<'a>),
+    Owned(Arc<Vec<u32>>),
+}
+
+impl List for Ids<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Ids::Mapped(list) => list.len(),
+            Ids::Owned(list) => list.len(),
+        }
+    }
+
+    fn at(&self, place: usize) -> u32 {
+        match self {
+            Ids::Mapped(list) => list.at(place),
+            Ids::Owned(list) => list[place],
+        }
+    }
+}
+
+impl Ids<'_> {
+    fn to_vec(&self) -> Vec<u32> {
+        match self {
+            Ids::Mapped(list) => list.iter().collect(),
+            Ids::Owned(list) => list.to_vec(),
+        }
+    }
+}
+
 impl Block {
     /// Ids of series that satisfy all matchers, in label order.
     pub fn select_ids(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
-        let mut found: Option<Vec<u32>> = None;
-        let mut excluded = Vec::new();
+        let (mut wanted, mut excluded) = (Vec::new(), Vec::new());
         for matcher in matchers {
-            if matcher.matches_empty() {
-                // Series without the label satisfy it too: take away those whose value does not.
-                let ids = self.ids_of_values(&matcher.name, |v| !matcher.matches(v))?;
-                excluded.push(ids);
-            } else {
-                let ids = match (matcher.op, matcher.regexp().and_then(|r| r.set_matches())) {
-                    (MatchOp::Equal, _) => self.index.postings(&matcher.name, &matcher.value)?,
-                    (MatchOp::Regex, Some(values)) => {
-                        let lists: Result<Vec<_>, _> =
-                            values.iter().map(|v| self.index.postings(&matcher.name, v)).collect();
-                        union(&lists?)
-                    }
-                    _ => self.ids_of_values(&matcher.name, |v| matcher.matches(v))?,
-                };
-                found = Some(found.map_or_else(|| ids.clone(), |before| intersect(&before, &ids)));
-                if found.as_ref().is_some_and(Vec::is_empty) {
+            if !matcher.matches_empty() {
+                let ids = self.accepted(matcher)?;
+                if ids.is_empty() {
                     return Ok(Vec::new());
                 }
+                wanted.push(ids);
+            } else if !(matcher.op == MatchOp::Regex && matcher.regexp().is_some_and(|r| r.matches_all())) {
+                // Series without the label satisfy it too: those whose value does not are taken away.
+                excluded.push(self.refused(matcher)?);
             }
         }
-        let mut ids = match found {
-            Some(ids) => ids,
-            None => self.index.all_postings()?,
+        wanted.sort_by_key(List::len);
+        let mut lists = wanted.iter();
+        let mut ids = match lists.next() {
+            Some(shortest) => shortest.to_vec(),
+            None => self.index.all_postings()?.iter().collect(),
         };
-        for list in excluded {
-            ids = without(&ids, &list);
+        for list in lists {
+            if ids.is_empty() {
+                return Ok(ids);
+            }
+            ids = intersect(&ids, list);
+        }
+        for list in &excluded {
+            subtract(&mut ids, list);
         }
         Ok(ids)
     }
 
-    fn ids_of_values(&self, name: &str, keep: impl Fn(&str) -> bool) -> Result<Vec<u32>, BlockError> {
-        let mut offsets = Vec::new();
-        self.index.values(name, |value, at| {
+    /// Ids of the values that satisfy a matcher which the empty value does not satisfy.
+    fn accepted(&self, matcher: &Matcher) -> Result<Ids<'_>, BlockError> {
+        let name = &matcher.name;
+        match (matcher.op, matcher.regexp()) {
+            (MatchOp::Equal, _) => self.literal(name, &matcher.value),
+            (MatchOp::NotEqual, _) => self.any_value(name),
+            (MatchOp::Regex, Some(re)) => match re.set_matches() {
+                Some(values) => self.literals(name, values),
+                None if matcher.value == ".+" => self.any_value(name),
+                None => self.scan(matcher, re.prefix(), |v| re.is_match(v)),
+            },
+            _ => self.scan(matcher, "", |v| matcher.matches(v)),
+        }
+    }
+
+    /// Ids of the values that do not satisfy a matcher which the empty value satisfies.
+    fn refused(&self, matcher: &Matcher) -> Result<Ids<'_>, BlockError> {
+        let name = &matcher.name;
+        match (matcher.op, matcher.regexp()) {
+            (MatchOp::Equal, _) => self.any_value(name),
+            (MatchOp::NotEqual, _) => self.literal(name, &matcher.value),
+            (MatchOp::NotRegex, Some(re)) => match re.set_matches() {
+                Some(values) => self.literals(name, values),
+                None if matcher.value == ".+" => self.any_value(name),
+                None => self.scan(matcher, re.prefix(), |v| re.is_match(v)),
+            },
+            _ => self.scan(matcher, "", |v| !matcher.matches(v)),
+        }
+    }
+
+    fn literal(&self, name: &str, value: &str) -> Result<Ids<'_>, BlockError> {
+        Ok(Ids::Mapped(self.index.postings(name, value)?.unwrap_or(Mapped::new(&[]))))
+    }
+
+    fn literals(&self, name: &str, values: &[String]) -> Result<Ids<'_>, BlockError> {
+        if let [one] = values {
+            return self.literal(name, one);
+        }
+        let mut ids = Vec::new();
+        for value in values {
+            ids.extend(self.index.postings(name, value)?.iter().flat_map(Mapped::iter));
+        }
+        settle(&mut ids);
+        Ok(Ids::Owned(Arc::new(ids)))
+    }
+
+    /// Series that have the label at all.
+    fn any_value(&self, name: &str) -> Result<Ids<'_>, BlockError> {
+        let (mut offsets, mut count) = (Vec::new(), 0);
+        self.index.values(name, |_, at| {
+            offsets.push(at);
+            count += self.index.postings_len(at);
+            true
+        })?;
+        let all = self.index.all_postings()?;
+        // A series has a label once: as many entries as series are all series.
+        if count == all.len() { Ok(Ids::Mapped(all)) } else { self.union(&offsets) }
+    }
+
+    /// Ids of the values that begin with `prefix` and that `keep` takes; remembered where many were looked at.
+    fn scan(
+        &self,
+        matcher: &Matcher,
+        prefix: &str,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<Ids<'_>, BlockError> {
+        if let Some(ids) = self.chosen.get(matcher) {
+            return Ok(Ids::Owned(ids));
+        }
+        let (mut offsets, mut seen) = (Vec::new(), 0);
+        self.index.values_with(&matcher.name, prefix, |value, at| {
+            seen += 1;
             if keep(value) {
                 offsets.push(at);
             }
             true
         })?;
-        let lists: Result<Vec<_>, _> = offsets.into_iter().map(|at| self.index.postings_at(at)).collect();
-        Ok(union(&lists?))
+        let ids = self.union(&offsets)?;
+        if let (true, Ids::Owned(ids)) = (seen >= MANY_VALUES, &ids) {
+            self.chosen.put(matcher, ids);
+        }
+        Ok(ids)
+    }
+
+    fn union(&self, offsets: &[u64]) -> Result<Ids<'_>, BlockError> {
+        if let [one] = offsets {
+            return Ok(Ids::Mapped(self.index.postings_at(*one)?));
+        }
+        let mut ids = Vec::new();
+        for at in offsets {
+            ids.extend(self.index.postings_at(*at)?.iter());
+        }
+        settle(&mut ids);
+        Ok(Ids::Owned(Arc::new(ids)))
     }
 
     /// A view of this block over a time range.
@@ -91,11 +209,20 @@ impl Querier for BlockQuerier {
         if matchers.is_empty() {
             return Ok(self.block.index.names().take(limit).map(str::to_owned).collect());
         }
-        let mut names = BTreeSet::new();
+        let mut seen: BTreeSet<u32> = BTreeSet::new();
+        let mut last = u32::MAX;
         for id in self.block.select_ids(matchers)? {
-            names.extend(self.block.index.series(id)?.0.iter().map(|(n, _)| n.to_owned()));
+            let note = |name, _| {
+                if name != last {
+                    last = name;
+                    seen.insert(name);
+                }
+            };
+            self.block.index.series_symbols(id, note);
         }
-        Ok(names.into_iter().take(limit).collect())
+        // Symbols are sorted, so their numbers sort like the texts.
+        let names = seen.into_iter().filter_map(|symbol| self.block.index.symbol(symbol));
+        Ok(names.take(limit).map(str::to_owned).collect())
     }
 
     fn label_values(
@@ -113,21 +240,57 @@ impl Querier for BlockQuerier {
             })?;
             return Ok(values);
         }
-        let ids = self.block.select_ids(matchers)?;
-        let mut lists = Vec::new();
-        self.block.index.values(name, |value, at| {
-            lists.push((value.to_owned(), at));
-            true
-        })?;
-        for (value, at) in lists {
-            if values.len() == limit {
-                break;
-            }
-            if !intersect(&self.block.index.postings_at(at)?, &ids).is_empty() {
-                values.push(value);
-            }
+        // Conditions on this label choose among its values; the others choose series.
+        let (own, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == name);
+        let index = &self.block.index;
+        let fits = |value: &str| own.iter().all(|m| m.matches(value));
+        let ids = if others.is_empty() { None } else { Some(self.block.select_ids(&others)?) };
+        if let Some(ids) = ids.as_ref().filter(|ids| ids.len() <= FEW_SERIES) {
+            return self.values_of(ids, name, fits, limit);
         }
-        Ok(values)
+        let mut broken = None;
+        index.values(name, |value, at| {
+            let has = || match &ids {
+                None => Ok(true),
+                Some(ids) => index.postings_at(at).map(|list| meets(&list, ids.as_slice())),
+            };
+            if fits(value) {
+                match has() {
+                    Ok(true) => values.push(value.to_owned()),
+                    Ok(false) => {}
+                    Err(e) => broken = Some(e),
+                }
+            }
+            values.len() < limit && broken.is_none()
+        })?;
+        match broken {
+            None => Ok(values),
+            Some(e) => Err(e.into()),
+        }
+    }
+}
+
+impl BlockQuerier {
+    /// Values that the given series have.
+    fn values_of(
+        &self,
+        ids: &[u32],
+        name: &str,
+        fits: impl Fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let index = &self.block.index;
+        let mut found: BTreeSet<u32> = BTreeSet::new();
+        for id in ids {
+            let note = |n, value| {
+                if index.symbol(n) == Some(name) {
+                    found.insert(value);
+                }
+            };
+            index.series_symbols(*id, note);
+        }
+        let values = found.into_iter().filter_map(|symbol| index.symbol(symbol));
+        Ok(values.filter(|v| fits(v)).take(limit).map(str::to_owned).collect())
     }
 }
 

@@ -12,6 +12,7 @@ pub struct Features {
     pub per_step_stats: bool,
     pub experimental_functions: bool,
     pub delayed_name_removal: bool,
+    pub delayed_compaction: bool,
     pub extended_range_selectors: bool,
     pub binop_fill_modifiers: bool,
     pub use_start_timestamps: bool,
@@ -58,7 +59,10 @@ const TABLE: &[(&str, Effect)] = &[
     ),
     ("concurrent-rule-eval", NotBuilt),
     ("created-timestamp-zero-ingestion", NotBuilt),
-    ("delayed-compaction", NotBuilt),
+    (
+        "delayed-compaction",
+        On(|f| f.delayed_compaction = true, "Experimental delayed compaction is enabled."),
+    ),
     (
         "exemplar-storage",
         On(|f| f.exemplar_storage = true, "Experimental in-memory exemplar storage enabled"),

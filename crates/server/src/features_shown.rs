@@ -46,6 +46,7 @@ pub(crate) fn shown(settings: &Settings) -> Shown {
     put(
         "tsdb",
         &[
+            ("delayed_compaction", features.delayed_compaction),
             ("exemplar_storage", features.exemplar_storage),
             ("histograms_st_encoding", features.histogram_starts),
             ("isolation", true),

@@ -32,6 +32,8 @@ pub struct StoreConfig {
     pub floats_xor2: bool,
     /// Names must be legal without quotes.
     pub legacy_names: bool,
+    /// Share of stale series; 0: never.
+    pub stale_series_threshold: f64,
 }
 
 /// An open store of either mode. Cloning shares it.
@@ -96,6 +98,9 @@ impl Store {
             delay_compact_file: settings.delay_compact_file.clone(),
             store_starts: settings.features.st_storage,
             histogram_starts: settings.features.histogram_starts,
+            overlapping_compaction: settings.overlapping_compaction,
+            compaction_chunk_samples: settings.compaction_chunk_samples,
+            compaction_delay_percent: settings.compaction_delay_percent,
             running: running(config),
             ..defaults
         };
@@ -171,6 +176,7 @@ fn running(config: StoreConfig) -> tsdb::Running {
         retention_percent: config.retention_percent,
         floats_xor2: config.floats_xor2,
         legacy_names: config.legacy_names,
+        stale_series_threshold: config.stale_series_threshold,
     }
 }
 

@@ -194,6 +194,7 @@ fn retention(settings: &Settings, config: &Config) -> StoreConfig {
         retention_percent: written.percentage,
         floats_xor2: false,
         legacy_names: false,
+        stale_series_threshold: config.storage.tsdb.stale_series_compaction_threshold,
     }
 }
 
@@ -230,18 +231,8 @@ pub fn retention_text(config: StoreConfig) -> String {
 
 /// What the configuration room takes as upstream's and the store does not do yet.
 fn tell_unbuilt(settings: &Settings, config: &Config) {
-    let tsdb = &config.storage.tsdb;
-    let told = [
-        (
-            tsdb.stale_series_compaction_threshold != 0.0,
-            "storage.tsdb.stale_series_compaction_threshold has no effect in this version",
-        ),
-        (
-            !config.global.query_log_file.as_os_str().is_empty(),
-            "global.query_log_file has no effect in this version: queries are not logged yet",
-        ),
-    ];
-    for (_, text) in told.into_iter().filter(|(yes, _)| *yes && !settings.agent) {
+    if !config.global.query_log_file.as_os_str().is_empty() && !settings.agent {
+        let text = "global.query_log_file has no effect in this version: queries are not logged yet";
         tracing::warn!(component = "config", "{text}");
     }
 }

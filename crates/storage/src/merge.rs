@@ -371,12 +371,7 @@ fn merged_chunks(group: &mut [(usize, EncodedChunk)]) -> Result<Vec<EncodedChunk
     let mut bounds = vec![0];
     for of_part in group.chunk_by(|a, b| a.0 == b.0) {
         for (_, chunk) in of_part {
-            let mut columns = chunk::Columns {
-                times: &mut samples.times,
-                floats: &mut samples.floats,
-                histograms: &mut samples.histograms,
-            };
-            chunk::decode(chunk.encoding, &chunk.data, &mut columns)
+            chunk::decode(chunk.encoding, &chunk.data, &mut samples.columns())
                 .map_err(|e| StorageError::Corrupt(format!("chunk to be merged: {e}")))?;
         }
         bounds.push(samples.len());

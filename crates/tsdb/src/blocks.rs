@@ -17,9 +17,10 @@ const FOR_DELETION: &str = ".tmp-for-deletion";
 
 /// What an earlier run has left of a block, or of a snapshot of a head. Other folders are none of our business.
 fn is_leftover(name: &str) -> bool {
-    LEFTOVERS.iter().filter_map(|end| name.strip_suffix(end)).any(|name| {
-        name.starts_with("chunk_snapshot.") || (name.len() == 26 && name.parse::<Ulid>().is_ok())
-    })
+    LEFTOVERS
+        .iter()
+        .filter_map(|end| name.strip_suffix(end))
+        .any(|name| name.starts_with("chunk_snapshot.") || (name.len() == 26 && name.parse::<Ulid>().is_ok()))
 }
 
 /// All loaded blocks, sorted by their first time. Readers take the list as it is and keep their blocks alive.
@@ -138,9 +139,9 @@ impl Blocks {
         for (ulid, e) in &broken {
             tracing::error!(component = "tsdb", block = %ulid, err = %e, "Failed to open block");
         }
-        let (gone, mut kept): (Vec<_>, Vec<_>) = loaded.into_iter().partition(|b| {
-            b.meta().compaction.deletable || replaced.contains(&b.meta().ulid)
-        });
+        let (gone, mut kept): (Vec<_>, Vec<_>) = loaded
+            .into_iter()
+            .partition(|b| b.meta().compaction.deletable || replaced.contains(&b.meta().ulid));
         kept.sort_by_key(|b| (b.meta().min_time, b.meta().max_time, b.meta().ulid));
         let same = old.len() == kept.len() && old.iter().zip(&kept).all(|(a, b)| Arc::ptr_eq(a, b));
         if !same {
@@ -160,7 +161,11 @@ impl Blocks {
         });
         let names: Vec<String> = overlaps.map(|b| b.meta().ulid.to_string()).collect();
         if !names.is_empty() {
-            tracing::warn!(component = "tsdb", blocks = names.join(" "), "Overlapping blocks found during reloadBlocks");
+            tracing::warn!(
+                component = "tsdb",
+                blocks = names.join(" "),
+                "Overlapping blocks found during reloadBlocks"
+            );
         }
     }
 

@@ -85,7 +85,8 @@ struct Reporter<'a> {
 
 impl Watch for Reporter<'_> {
     fn series(&mut self, done: u64) {
-        if done.is_multiple_of(SERIES_BETWEEN_LOOKS) && self.reported.elapsed().as_secs() >= PROGRESS_SECONDS {
+        if done.is_multiple_of(SERIES_BETWEEN_LOOKS) && self.reported.elapsed().as_secs() >= PROGRESS_SECONDS
+        {
             self.reported = Instant::now();
             let (ulid, at_most) = (self.ulid, self.total);
             tracing::info!(component = "tsdb", block = %ulid, series = done, at_most, "{}", self.what);
@@ -148,7 +149,13 @@ impl Maintainer {
         match written {
             Some(_) => tracing::info!(component = "tsdb", mint, maxt, %ulid, ?duration, ooo, "{what}"),
             None => {
-                tracing::info!(component = "tsdb", mint, maxt, ?duration, "write block resulted in empty block");
+                tracing::info!(
+                    component = "tsdb",
+                    mint,
+                    maxt,
+                    ?duration,
+                    "write block resulted in empty block"
+                );
             }
         }
         Ok(self.blocks.reload()?)
@@ -174,10 +181,9 @@ impl Maintainer {
         let join_samples = if chosen.len() > 1 { self.chunk_samples } else { 0 };
         let rechunk = Rechunk { shrink: false, join_samples };
         let rules = WriteRules { segment_bytes: self.segment_bytes, rechunk };
-        let mut watch =
-            Reporter { what: "Compacting blocks", ulid, total, reported: begun, chunks: None };
-        let written = self
-            .counted(|| block::compact::merge(&self.disk, &self.dir, chosen, ulid, rules, &mut watch))?;
+        let mut watch = Reporter { what: "Compacting blocks", ulid, total, reported: begun, chunks: None };
+        let written =
+            self.counted(|| block::compact::merge(&self.disk, &self.dir, chosen, ulid, rules, &mut watch))?;
         let (count, duration) = (chosen.len(), begun.elapsed());
         let sources: Vec<String> = metas().map(|m| m.ulid.to_string()).collect();
         let sources = sources.join(" ");
@@ -187,7 +193,13 @@ impl Maintainer {
             tracing::info!(component = "tsdb", count, mint, maxt, %ulid, sources, ?duration, "compact blocks");
         } else {
             // Nothing replaces them. Marked first, so that a crash does not bring them back.
-            tracing::info!(component = "tsdb", count, sources, ?duration, "compact blocks resulted in empty block");
+            tracing::info!(
+                component = "tsdb",
+                count,
+                sources,
+                ?duration,
+                "compact blocks resulted in empty block"
+            );
             for block in chosen {
                 self.blocks.mark(block, |compaction| compaction.deletable = true)?;
             }

@@ -175,7 +175,11 @@ fn show(head: &Arc<Head>, blocks: &Arc<Blocks>, registry: &Registry) {
         "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
         1,
     );
-    lowest("prometheus_tsdb_lowest_timestamp_seconds", "Lowest timestamp value stored in the database.", 1000);
+    lowest(
+        "prometheus_tsdb_lowest_timestamp_seconds",
+        "Lowest timestamp value stored in the database.",
+        1000,
+    );
     gauge("prometheus_tsdb_head_chunks_storage_size_bytes", "Size of the chunks_head directory.", |h| {
         h.chunk_disk_bytes() as f64
     });

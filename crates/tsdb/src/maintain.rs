@@ -362,7 +362,12 @@ impl Db {
             }
             if begun.elapsed().as_millis() as i64 > m.chunk_range {
                 let (duration, block_range) = (begun.elapsed(), m.chunk_range);
-                tracing::warn!(component = "tsdb", ?duration, block_range, "Head compaction took longer than the block time range, compactions are falling behind and won't be able to catch up");
+                tracing::warn!(
+                    component = "tsdb",
+                    ?duration,
+                    block_range,
+                    "Head compaction took longer than the block time range, compactions are falling behind and won't be able to catch up"
+                );
             }
         }
         if let Err(e) = self.stale_series(m) {

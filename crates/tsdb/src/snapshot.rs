@@ -53,7 +53,8 @@ impl Db {
             let meta =
                 BlockMeta::level_1(Ulid::from_parts(now.as_millis() as u64, rand::random()), min, max + 1);
             let rules = WriteRules { segment_bytes: m.segment_bytes, rechunk: Rechunk::default() };
-            block::compact::write(&m.disk, &target, meta, symbols, &mut cut, rules, &mut ()).map_err(failed)?;
+            block::compact::write(&m.disk, &target, meta, symbols, &mut cut, rules, &mut ())
+                .map_err(failed)?;
         }
         Ok(name)
     }

@@ -1,13 +1,16 @@
 //! Benchmarks beside the peers: starts each with the same load and prints CPU, memory and times as tables.
 //!
-//! Usage: `bench receive|scrape|agent|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]`. All traffic
+//! Usage: `bench receive|scrape|agent|query|compact|disk [--small] [--case NAME] [--only NAME] [--pyrrha PATH]`. All traffic
 //! stays on loopback.
 #![forbid(unsafe_code)]
 
+mod compact;
 mod compare;
+mod disk;
 mod native;
 mod panels;
 mod peers;
+mod poster;
 mod query;
 mod receive;
 mod scrape;
@@ -29,9 +32,11 @@ fn main() -> ExitCode {
         Some("scrape") => scrape::run(Mode::Store, &pyrrha, only.as_deref(), small),
         Some("agent") => scrape::run(Mode::Forward, &pyrrha, only.as_deref(), small),
         Some("query") => query::run(&pyrrha, only.as_deref(), case.as_deref(), small),
+        Some("compact") => compact::run(&pyrrha, only.as_deref(), small),
+        Some("disk") => disk::run(&pyrrha, only.as_deref(), case.as_deref(), small),
         _ => {
             eprintln!(
-                "usage: bench receive|scrape|agent|query [--small] [--case NAME] [--only NAME] [--pyrrha PATH]"
+                "usage: bench receive|scrape|agent|query|compact|disk [--small] [--case NAME] [--only NAME] [--pyrrha PATH]"
             );
             ExitCode::from(2)
         }

@@ -205,6 +205,20 @@ fn target(t: usize, count: usize) -> Target {
     Target { series }
 }
 
+/// As [`encode_rounds`], with times that move by up to `jitter_ms` around the schedule, all series of a target
+/// together.
+pub fn encode_jittered(
+    targets: &[Target],
+    start_ms: i64,
+    step_ms: i64,
+    jitter_ms: u64,
+    rounds: std::ops::Range<u64>,
+    out: &mut Vec<u8>,
+) {
+    let jitter = |round: u64| if jitter_ms == 0 { 0 } else { (mix(round) % jitter_ms) as i64 };
+    encode_at(targets, |round| start_ms + round as i64 * step_ms + jitter(round), rounds, out);
+}
+
 /// Encodes one remote-write 1.0 request: the samples of several rounds of every series of `targets`; round 0
 /// is at `start_ms`.
 pub fn encode_rounds(
@@ -214,6 +228,10 @@ pub fn encode_rounds(
     rounds: std::ops::Range<u64>,
     out: &mut Vec<u8>,
 ) {
+    encode_at(targets, |round| start_ms + round as i64 * step_ms, rounds, out);
+}
+
+fn encode_at(targets: &[Target], time: impl Fn(u64) -> i64, rounds: std::ops::Range<u64>, out: &mut Vec<u8>) {
     out.clear();
     let mut inner = Vec::new();
     let mut sample = Vec::with_capacity(24);
@@ -225,7 +243,7 @@ pub fn encode_rounds(
             sample.push(0x09);
             sample.extend_from_slice(&series.value(round).to_le_bytes());
             sample.push(0x10);
-            put_varint(&mut sample, (start_ms + round as i64 * step_ms) as u64);
+            put_varint(&mut sample, time(round) as u64);
             inner.push(0x12);
             inner.push(sample.len() as u8);
             inner.extend_from_slice(&sample);

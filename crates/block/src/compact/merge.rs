@@ -155,7 +155,9 @@ fn merged_meta(blocks: &[Arc<Block>], ulid: Ulid) -> BlockMeta {
     compaction.parents =
         metas().map(|m| BlockDesc { ulid: m.ulid, min_time: m.min_time, max_time: m.max_time }).collect();
     // A block of late samples only must not count as the end of the in-order ones, and a mixed one must.
-    for (hint, all) in [(hints::OUT_OF_ORDER, true), (hints::STALE_SERIES, false), (hints::SELECTED_SERIES, false)] {
+    for (hint, all) in
+        [(hints::OUT_OF_ORDER, true), (hints::STALE_SERIES, false), (hints::SELECTED_SERIES, false)]
+    {
         let has = |m: &BlockMeta| m.compaction.has_hint(hint);
         if if all { metas().all(has) } else { metas().any(has) } {
             compaction.hints.push(hint.to_owned());

@@ -51,7 +51,13 @@ impl Planner {
         // they would lose their hint, so each class is planned alone; ordinary blocks come first.
         let class = |meta: &BlockMeta| {
             let has = |hint| meta.compaction.has_hint(hint);
-            if has(hints::STALE_SERIES) { 1 } else if has(hints::SELECTED_SERIES) { 2 } else { 0 }
+            if has(hints::STALE_SERIES) {
+                1
+            } else if has(hints::SELECTED_SERIES) {
+                2
+            } else {
+                0
+            }
         };
         for wanted in 0..3 {
             let places: Vec<usize> = (0..blocks.len()).filter(|i| class(blocks[*i]) == wanted).collect();

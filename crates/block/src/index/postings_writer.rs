@@ -139,10 +139,8 @@ pub(super) fn table_bytes(symbols: &Symbols, written: &[Written], all: u64, firs
     let mut bytes = 4 + 1 + 2 + varint_len(all);
     let mut at = first;
     for list in written {
-        bytes += 1
-            + text(symbols.text(list.name).len())
-            + text(symbols.text(list.value).len())
-            + varint_len(at);
+        bytes +=
+            1 + text(symbols.text(list.name).len()) + text(symbols.text(list.value).len()) + varint_len(at);
         at += list_bytes(list.count);
     }
     bytes

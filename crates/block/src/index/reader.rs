@@ -4,14 +4,18 @@
 use super::{ChunkMeta, MAGIC, TOC_BYTES, Toc};
 use crate::decode::Cursor;
 use crate::error::BlockError;
+use crate::postings::{List as _, Mapped};
 use disk::crc::crc32c;
 use disk::{Access, Disk, Map};
 use model::{Labels, TimeRange};
-use std::collections::BTreeMap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SAMPLED: usize = 32;
+/// Lists of this size are remembered once they have been verified: there are few of them.
+const LONG_LIST_BYTES: usize = 16 << 10;
 /// Chunks of one series in a block are bounded by its time range; this bounds what a forged count allocates.
 const MAX_PREALLOCATED: usize = 4096;
 
@@ -26,6 +30,8 @@ pub struct IndexReader {
     values: BTreeMap<Box<str>, Vec<(Box<str>, usize)>>,
     table_end: usize,
     all_postings: Option<u64>,
+    /// Offsets of long lists whose checksum was found right.
+    verified: Mutex<HashSet<u64>>,
 }
 
 /// Result of reading one entry: name, value, offset of the postings.
@@ -56,6 +62,7 @@ impl IndexReader {
             values: BTreeMap::new(),
             table_end: 0,
             all_postings: None,
+            verified: Mutex::default(),
             map,
         };
         reader.read_symbols(toc.symbols)?;
@@ -156,13 +163,32 @@ impl IndexReader {
     }
 
     /// Calls `f` with every value of a label, sorted, and the offset of its postings, until `f` says false.
-    pub fn values(&self, name: &str, mut f: impl FnMut(&str, u64) -> bool) -> Result<(), BlockError> {
-        let Some((_, first)) = self.values.get(name).and_then(|list| list.first()) else { return Ok(()) };
+    pub fn values(&self, name: &str, f: impl FnMut(&str, u64) -> bool) -> Result<(), BlockError> {
+        self.values_with(name, "", f)
+    }
+
+    /// [`IndexReader::values`] that begin with `prefix`.
+    pub fn values_with(
+        &self,
+        name: &str,
+        prefix: &str,
+        mut f: impl FnMut(&str, u64) -> bool,
+    ) -> Result<(), BlockError> {
+        let Some(list) = self.values.get(name) else { return Ok(()) };
+        let before = list.partition_point(|(v, _)| &**v <= prefix).saturating_sub(1);
+        let Some((_, first)) = list.get(before) else { return Ok(()) };
         let mut cursor = self.table_from(*first)?;
         while !cursor.is_empty() {
             let (n, value, postings) =
                 take_entry(&mut cursor).ok_or_else(|| self.corrupt("postings offset table is malformed"))?;
-            if n != name || !f(value, postings) {
+            if n != name {
+                break;
+            }
+            if value.starts_with(prefix) {
+                if !f(value, postings) {
+                    break;
+                }
+            } else if value > prefix {
                 break;
             }
         }
@@ -174,45 +200,69 @@ impl IndexReader {
         bytes.map(Cursor::new).ok_or_else(|| self.corrupt("postings offset table is malformed"))
     }
 
-    /// Ids of series with this label pair.
-    pub fn postings(&self, name: &str, value: &str) -> Result<Vec<u32>, BlockError> {
-        let Some(list) = self.values.get(name) else { return Ok(Vec::new()) };
+    /// Ids of series with this label pair; `None` when no series has it.
+    pub fn postings(&self, name: &str, value: &str) -> Result<Option<Mapped<'_>>, BlockError> {
+        let Some(list) = self.values.get(name) else { return Ok(None) };
         let after = list.partition_point(|(v, _)| &**v <= value);
-        let Some((_, at)) = after.checked_sub(1).and_then(|i| list.get(i)) else { return Ok(Vec::new()) };
+        let Some((_, at)) = after.checked_sub(1).and_then(|i| list.get(i)) else { return Ok(None) };
         let mut cursor = self.table_from(*at)?;
         for _ in 0..SAMPLED {
             match take_entry(&mut cursor) {
-                Some((n, v, postings)) if n == name && v == value => return self.postings_at(postings),
+                Some((n, v, postings)) if n == name && v == value => {
+                    return self.postings_at(postings).map(Some);
+                }
                 Some((n, v, _)) if n == name && v < value => {}
                 _ => break,
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// Ids of all series.
-    pub fn all_postings(&self) -> Result<Vec<u32>, BlockError> {
-        self.all_postings.map_or_else(|| Ok(Vec::new()), |at| self.postings_at(at))
+    pub fn all_postings(&self) -> Result<Mapped<'_>, BlockError> {
+        self.all_postings.map_or_else(|| Ok(Mapped::new(&[])), |at| self.postings_at(at))
     }
 
-    /// The list at an offset that [`IndexReader::values`] gave.
-    pub fn postings_at(&self, at: u64) -> Result<Vec<u32>, BlockError> {
-        let (_, content) =
-            self.section(at).ok_or_else(|| self.corrupt(format!("no valid postings at offset {at}")))?;
-        let mut cursor = Cursor::new(content);
-        let count = cursor.be32().unwrap_or(0) as usize;
-        let ids: Vec<u32> = cursor
-            .rest()
-            .chunks_exact(4)
-            .filter_map(|b| b.first_chunk())
-            .map(|b| u32::from_be_bytes(*b))
-            .collect();
-        if ids.len() != count {
+    /// The list at an offset that [`IndexReader::values`] gave. The checksum of a long one is verified once.
+    pub fn postings_at(&self, at: u64) -> Result<Mapped<'_>, BlockError> {
+        let broken = || self.corrupt(format!("no valid postings at offset {at}"));
+        let known = self.verified.lock().contains(&at);
+        let content = if known { self.content(at) } else { self.section(at).map(|(_, content)| content) };
+        let content = content.ok_or_else(broken)?;
+        if !known && content.len() >= LONG_LIST_BYTES {
+            self.verified.lock().insert(at);
+        }
+        let (count, ids) = content.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (count, list) = (u32::from_be_bytes(*count) as usize, Mapped::new(ids));
+        if list.len() != count {
             return Err(
-                self.corrupt(format!("postings at offset {at}: {} entries, {count} announced", ids.len()))
+                self.corrupt(format!("postings at offset {at}: {} entries, {count} announced", list.len()))
             );
         }
-        Ok(ids)
+        Ok(list)
+    }
+
+    /// Length of the list at an offset, as it says itself.
+    pub fn postings_len(&self, at: u64) -> usize {
+        let count = self.content(at).and_then(|content| content.first_chunk::<4>());
+        count.map_or(0, |n| u32::from_be_bytes(*n) as usize)
+    }
+
+    /// Content of a section at an offset, unverified.
+    fn content(&self, at: u64) -> Option<&[u8]> {
+        let mut cursor = Cursor::new(self.map.get(usize::try_from(at).ok()?..)?);
+        let len = cursor.be32()? as usize;
+        cursor.take(len)
+    }
+
+    /// Tells of the symbols of the labels of a series, names and values. Unverified.
+    pub fn series_symbols(&self, id: u32, mut f: impl FnMut(u32, u32)) -> Option<()> {
+        let mut cursor = Cursor::new(self.map.get((id as usize).checked_mul(16)?..)?);
+        cursor.uvarint()?;
+        for _ in 0..cursor.uvarint()? {
+            f(u32::try_from(cursor.uvarint()?).ok()?, u32::try_from(cursor.uvarint()?).ok()?);
+        }
+        Some(())
     }
 
     /// Labels and chunks of a series.

@@ -168,7 +168,10 @@ impl IndexWriter {
         let count = all.len() as u32;
         drop(all);
         let written = self.write_postings(disk, series_end)?;
-        debug_assert_eq!(self.out.position(), first + written.iter().map(|w| list_bytes(w.count)).sum::<u64>());
+        debug_assert_eq!(
+            self.out.position(),
+            first + written.iter().map(|w| list_bytes(w.count)).sum::<u64>()
+        );
 
         self.toc.label_indices_table = self.out.position();
         self.toc.postings_table = self.out.position();

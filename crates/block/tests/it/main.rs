@@ -1,5 +1,7 @@
 //! Blocks written and read back through the real file system.
 
+mod random;
+
 use block::compact::{Rechunk, WriteRules};
 use block::{Block, BlockBuilder, BlockMeta, ChunkData};
 use disk::{Disk, OsDisk};
@@ -85,6 +87,20 @@ fn what_is_written_is_read_through_every_matcher() {
         (Equal, "parity", ""),
         (NotEqual, "parity", "even"),
         (NotEqual, "__name__", "metric_3"),
+        (NotEqual, "__name__", ""),
+        (Regex, "__name__", ".+"),
+        (Regex, "parity", ".+"),
+        (NotRegex, "parity", ".+"),
+        (Regex, "instance", ".*"),
+        (NotRegex, "instance", ".*"),
+        (NotRegex, "instance", "host-0(01|02|49)"),
+        (NotRegex, "parity", "|odd"),
+        (Regex, "instance", "host-0[0-3].*"),
+        (Regex, "instance", "host-03.*"),
+        (Regex, "instance", ".*3"),
+        (NotRegex, "instance", ".*3|"),
+        (NotEqual, "no_such_label", "x"),
+        (Regex, "no_such_label", ".+"),
         (Regex, "instance", "host-0(01|02|49)"),
         (Regex, "parity", "even|"),
         (NotRegex, "instance", "host-00.*"),
@@ -103,6 +119,19 @@ fn what_is_written_is_read_through_every_matcher() {
     assert_eq!(querier.label_names(&[], 0).expect("reads"), ["__name__", "instance", "parity"]);
     assert_eq!(querier.label_values("instance", &[], 0).expect("reads").len(), 50);
     let odd = [matcher(Equal, "parity", ""), matcher(Equal, "instance", "host-007")];
+    let names = |m: &[Matcher], limit| querier.label_names(m, limit).expect("reads");
+    assert_eq!(names(&odd, 0), ["__name__", "instance"]);
+    assert_eq!(names(&[matcher(Equal, "parity", "even")], 2), ["__name__", "instance"]);
+    let values = |m: &[Matcher], limit| querier.label_values("instance", m, limit).expect("reads");
+    let own = [matcher(Regex, "instance", "host-00[3-6]"), matcher(NotEqual, "instance", "host-004")];
+    assert_eq!(values(&own, 0), ["host-003", "host-005", "host-006"]);
+    assert_eq!(values(&own, 2), ["host-003", "host-005"]);
+    // Few and many series are looked up in different ways.
+    let mixed = [own[0].clone(), matcher(Equal, "__name__", "metric_3")];
+    assert_eq!(values(&mixed, 0).len(), 4);
+    assert_eq!(values(&[own[0].clone(), matcher(NotEqual, "__name__", "metric_3")], 0).len(), 4);
+    assert_eq!(values(&[matcher(NotEqual, "parity", "even")], 0).len(), 50);
+    assert_eq!(values(&[matcher(Equal, "__name__", "absent")], 0).len(), 0);
     assert_eq!(querier.label_values("__name__", &odd, 2).expect("reads"), ["metric_1", "metric_3"]);
 }
 

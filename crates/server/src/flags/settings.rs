@@ -84,6 +84,11 @@ pub struct Settings {
     pub block_segment_bytes: Option<u64>,
     pub samples_per_chunk: u16,
     pub delay_compact_file: Option<PathBuf>,
+    pub overlapping_compaction: bool,
+    /// 0: chunks stay as they are.
+    pub compaction_chunk_samples: usize,
+    /// 0: no delay.
+    pub compaction_delay_percent: u32,
     /// How often the store is tidied up.
     pub maintenance_interval: Duration,
     pub retention_ms: Option<i64>,
@@ -137,6 +142,15 @@ impl Settings {
                 format!("--storage.tsdb.samples-per-chunk must be from {min} to {max}; got {samples}"),
             );
         }
+        let joined = whole(flags, "storage.tsdb.compaction-chunk-samples");
+        if !COMPACTION_CHUNK_SAMPLES.contains(&joined) {
+            let max = COMPACTION_CHUNK_SAMPLES.end();
+            return fail(
+                1,
+                format!("--storage.tsdb.compaction-chunk-samples must be from 0 to {max}; got {joined}"),
+            );
+        }
+        let delay = compaction_delay(flags, &features, &mut notes);
         let ratio = value::float(flags.one("auto-gomemlimit.ratio")).unwrap_or(0.9);
         if !(ratio > 0.0 && ratio <= 1.0) {
             return fail(1, "--auto-gomemlimit.ratio must be greater than 0 and less than or equal to 1.");
@@ -212,6 +226,9 @@ impl Settings {
             samples_per_chunk: u16::try_from(samples).unwrap_or(120),
             delay_compact_file: Some(PathBuf::from(flags.one("storage.tsdb.delay-compact-file.path")))
                 .filter(|path| !path.as_os_str().is_empty()),
+            overlapping_compaction: flags.yes("storage.tsdb.allow-overlapping-compaction"),
+            compaction_chunk_samples: usize::try_from(joined).unwrap_or(0),
+            compaction_delay_percent: delay,
             maintenance_interval: span(flags, "storage.tsdb.block-reload-interval")
                 .max(Duration::from_secs(1)),
             agent_min_ms: ms(flags, "storage.agent.retention.min-time"),
@@ -231,6 +248,21 @@ impl Settings {
             shown,
             notes,
         })
+    }
+}
+
+/// Percent of the shortest block that a due compaction may wait; 0 without the feature.
+fn compaction_delay(flags: &Parsed, features: &Features, notes: &mut Vec<Note>) -> u32 {
+    if !features.delayed_compaction {
+        return 0;
+    }
+    match whole(flags, "storage.tsdb.delayed-compaction.max-percent") {
+        percent @ 1..=100 => percent as u32,
+        _ => {
+            let text = "The --storage.tsdb.delayed-compaction.max-percent should have a value between 1 and 100. Using default: 10";
+            notes.push(Note { warning: true, text: text.into(), option: None });
+            10
+        }
     }
 }
 
@@ -268,6 +300,8 @@ fn check_mode(flags: &Parsed, agent: bool) -> Result<(), FlagError> {
 /// A flag of a part that is not there says so, unless it was set to what it is anyway.
 /// What the head can be told: fewer make chunks pointless, more do not fit its counters.
 const SAMPLES_PER_CHUNK: std::ops::RangeInclusive<i64> = 4..=4096;
+/// A query of one moment reads the whole chunk.
+const COMPACTION_CHUNK_SAMPLES: std::ops::RangeInclusive<i64> = 0..=4096;
 
 fn warn_of_unbuilt(flags: &Parsed, notes: &mut Vec<Note>) {
     for flag in &flags.given {
@@ -381,6 +415,11 @@ mod tests {
             "--storage.tsdb.samples-per-chunk=5000",
             1,
             "--storage.tsdb.samples-per-chunk must be from 4 to 4096; got 5000",
+        );
+        refused(
+            "--storage.tsdb.compaction-chunk-samples=-1",
+            1,
+            "--storage.tsdb.compaction-chunk-samples must be from 0 to 4096; got -1",
         );
         refused(
             "--storage.tsdb.max-block-chunk-segment-size=1KB",

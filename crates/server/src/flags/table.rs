@@ -106,7 +106,6 @@ const NONE: &[&str] = &[];
 const COMPRESSIONS: Kind = Choice(&["snappy", "zstd"]);
 const RULES: &str = "rules are not built yet";
 const ALERTS: &str = "rules and alerts are not built yet";
-const COMPACTION: &str = "compaction follows one plan, as soon as blocks are there";
 const READ: &str = "remote read is not built yet";
 const GO: &str = "it tunes the Go runtime, which this program does not have";
 
@@ -198,8 +197,7 @@ pub const FLAGS: &[Flag] = &[
     flag("storage.tsdb.allow-overlapping-compaction", Bool, YES, Storage)
         .server()
         .hidden()
-        .help("Compact overlapping blocks.")
-        .not_built(COMPACTION),
+        .help("Compact overlapping blocks. When off, they are left for another program."),
     flag("storage.tsdb.wal-compression", Bool, YES, Storage).server().hidden().help("Compress the WAL."),
     flag("storage.tsdb.wal-compression-type", COMPRESSIONS, &["snappy"], Storage)
         .server()
@@ -208,7 +206,7 @@ pub const FLAGS: &[Flag] = &[
     flag("storage.tsdb.head-chunks-write-queue-size", Int, &["0"], Storage)
         .server()
         .help("Size of upstream's chunk write queue.")
-        .not_built("chunks are written without a queue"),
+        .not_built("full chunks go into a buffer of 256 KiB that is written when it is full, so there is no queue"),
     flag("storage.tsdb.samples-per-chunk", Int, &["120"], Storage)
         .server()
         .hidden()
@@ -216,11 +214,16 @@ pub const FLAGS: &[Flag] = &[
     flag("storage.tsdb.delayed-compaction.max-percent", Int, &["10"], Storage)
         .server()
         .hidden()
-        .help("Upper limit of the random compaction delay.")
-        .not_built(COMPACTION),
+        .help("Upper limit of the random compaction delay, as a percentage of the shortest block. Acts with \
+               --enable-feature=delayed-compaction."),
+    flag("storage.tsdb.compaction-chunk-samples", Int, &["480"], Storage)
+        .server()
+        .help("Float chunks are joined up to so many samples, and 4 KiB, when blocks are compacted; 0 leaves \
+               them as they are. Any Prometheus reads the result."),
     flag("storage.tsdb.delay-compact-file.path", Text, &[""], Storage)
         .server()
-        .help("File that names uploaded blocks; others are not compacted (Thanos sidecar)."),
+        .help("File that names uploaded blocks: level-1 blocks are compacted up to the first that it does not \
+               name (Thanos sidecar)."),
     flag("storage.tsdb.block-reload-interval", Duration, &["1m"], Storage)
         .server()
         .hidden()

@@ -88,13 +88,13 @@ fn run(m: &ArgMatches) -> Result<(), String> {
 
 /// Ids of the series to look at, in label order.
 fn ids(folder: &Path, parts: &Parts, matchers: &[Matcher]) -> Result<Vec<u32>, String> {
-    let all = parts.index.all_postings().map_err(|e| e.to_string())?;
+    let all: Vec<u32> = parts.index.all_postings().map_err(|e| e.to_string())?.iter().collect();
     if matchers.is_empty() {
         return Ok(all);
     }
     let block = Block::open(&OsDisk, folder).map_err(|e| e.to_string())?;
     let found = block.select_ids(matchers).map_err(|e| e.to_string())?;
-    Ok(intersect(&all, &found))
+    Ok(intersect(&all, found.as_slice()))
 }
 
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use super::blocks::{self, Parts};
 use super::{FAILED, failed, one};
+use block::postings::List as _;
 use block::tombstone::Tombstones;
 use clap::ArgMatches;
 use disk::OsDisk;
@@ -78,8 +79,8 @@ pub(crate) fn verify(m: &ArgMatches) -> u8 {
 
 fn block(parts: &Parts, report: &mut Report, progress: Option<&str>) -> Seen {
     let mut seen = Seen::default();
-    let ids = match parts.index.all_postings() {
-        Ok(ids) => ids,
+    let ids: Vec<u32> = match parts.index.all_postings() {
+        Ok(ids) => ids.iter().collect(),
         Err(e) => {
             report.fault(e);
             return seen;
@@ -138,7 +139,7 @@ fn postings(parts: &Parts, all: &[u32], report: &mut Report) {
         }
         for (value, at) in lists {
             match parts.index.postings_at(at) {
-                Ok(ids) if !ids.is_sorted_by(|a, b| a < b) => {
+                Ok(ids) if !ids.iter().is_sorted_by(|a, b| a < b) => {
                     report.fault(format_args!("postings of {name}={value} are not sorted"));
                 }
                 Ok(ids) => {
@@ -161,7 +162,7 @@ fn series(
 ) {
     for (name, value) in labels {
         // Sampled by the series rather than by the list: a series must be found by each of its labels.
-        if parts.index.postings(name, value).is_ok_and(|ids| ids.is_empty()) {
+        if parts.index.postings(name, value).is_ok_and(|ids| ids.is_none_or(|ids| ids.is_empty())) {
             report.fault(format_args!("series {labels}: no postings of {name}"));
         }
     }

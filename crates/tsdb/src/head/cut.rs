@@ -138,73 +138,46 @@ fn piece(text: &str, depth: usize) -> u64 {
 /// Sorts references by the ranks of their pairs, label by label.
 fn in_label_order(head: &Head, series: Vec<u32>, ranks: &[u32]) -> Vec<u32> {
     let pages = head.table.pages();
-    let keys = |part: &[u32], depth: usize, keys: &mut Vec<u64>| {
+    let keys = |part: &[u32], depth: usize, keys: &mut Vec<u32>| {
         let mut walk = Walk::new(&pages);
         keys.extend(part.iter().map(|series| {
-            let Some((cells, slot)) = walk.go(*series) else { return 0 };
-            let pairs = cells.pairs(slot);
-            let rank = |at: usize| {
-                let rank = pairs.get(at).and_then(|pair| ranks.get(*pair as usize));
-                u64::from(rank.copied().unwrap_or(0))
-            };
-            rank(depth * 2) << 32 | rank(depth * 2 + 1)
+            let pair = walk.go(*series).and_then(|(cells, slot)| cells.pairs(slot).get(depth).copied());
+            pair.and_then(|pair| ranks.get(pair as usize).copied()).unwrap_or(0)
         }));
     };
-    sort_by_keys(series, keys, |key| key as u32 == 0)
+    sort_by_keys(series, keys, |key| key == 0)
 }
 
 /// Sorts items by a sequence of keys each: `keys(part, depth, out)` gives the key number `depth` of every item of a
 /// part. Where keys are equal the next one decides, unless `ends` says that there is none; then ids do.
-fn sort_by_keys(
-    items: Vec<u32>,
-    keys: impl Fn(&[u32], usize, &mut Vec<u64>),
-    ends: impl Fn(u64) -> bool,
+fn sort_by_keys<K: Ord + Copy>(
+    mut items: Vec<u32>,
+    keys: impl Fn(&[u32], usize, &mut Vec<K>),
+    ends: impl Fn(K) -> bool,
 ) -> Vec<u32> {
-    let mut items = items;
-    let mut open: Vec<std::ops::Range<usize>> = vec![0..items.len()];
-    let (mut found, mut row): (Vec<u64>, Vec<(u64, u32)>) = (Vec::new(), Vec::new());
-    for depth in 0.. {
-        if open.is_empty() {
-            break;
+    // Ranges of items with equal keys so far, and how many keys that are.
+    let mut open = vec![(0..items.len(), 0)];
+    let mut row: Vec<(K, u32)> = Vec::with_capacity(items.len());
+    let mut found: Vec<K> = Vec::with_capacity(PORTION.min(items.len()));
+    while let Some((range, depth)) = open.pop() {
+        row.clear();
+        for part in items[range.clone()].chunks(PORTION) {
+            found.clear();
+            keys(part, depth, &mut found);
+            row.extend(found.iter().copied().zip(part.iter().copied()));
         }
-        let mut next = Vec::new();
-        let mut at = 0;
-        while at < open.len() {
-            // Short groups share a portion.
-            let (first, mut len) = (at, open[at].len());
-            at += 1;
-            while at < open.len() && len + open[at].len() <= PORTION {
-                len += open[at].len();
-                at += 1;
+        row.sort_unstable();
+        let mut from = range.start;
+        for equal in row.chunk_by(|a, b| a.0 == b.0) {
+            let to = from + equal.len();
+            if equal.len() > 1 && !ends(equal[0].0) {
+                open.push((from..to, depth + 1));
             }
-            let groups = &open[first..at];
-            row.clear();
-            for group in groups {
-                for part in items[group.clone()].chunks(PORTION) {
-                    found.clear();
-                    keys(part, depth, &mut found);
-                    row.extend(found.iter().copied().zip(part.iter().copied()));
-                }
-            }
-            let mut rest = row.as_mut_slice();
-            for group in groups {
-                let (mine, behind) = rest.split_at_mut(group.len());
-                rest = behind;
-                mine.sort_unstable();
-                let mut from = group.start;
-                for equal in mine.chunk_by(|a, b| a.0 == b.0) {
-                    let to = from + equal.len();
-                    if equal.len() > 1 && !ends(equal[0].0) {
-                        next.push(from..to);
-                    }
-                    from = to;
-                }
-                for (slot, (_, item)) in items[group.clone()].iter_mut().zip(&*mine) {
-                    *slot = *item;
-                }
-            }
+            from = to;
         }
-        open = next;
+        for (slot, (_, item)) in items[range].iter_mut().zip(&row) {
+            *slot = *item;
+        }
     }
     items
 }

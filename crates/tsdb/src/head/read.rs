@@ -121,7 +121,8 @@ impl HeadQuerier {
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
         let range = self.reading.range;
-        let found = all.iter().filter(|s| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range)));
+        let found =
+            all.iter().filter(|s| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range)));
         found.collect()
     }
 

@@ -108,7 +108,8 @@ impl Head {
         for (number, page) in self.table.pages().iter().enumerate() {
             let Some(page) = page else { continue };
             let cells = page.lock();
-            let stale = cells.live_slots().filter(|slot| cells.is_stale(*slot) && cells.late(*slot).is_none());
+            let stale =
+                cells.live_slots().filter(|slot| cells.is_stale(*slot) && cells.late(*slot).is_none());
             let series = |slot: usize| super::table::first_of(number) + slot as u32;
             found.extend(stale.map(|slot| (series(slot), cells.peek(slot).last_t)));
         }
