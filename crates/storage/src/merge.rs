@@ -544,8 +544,9 @@ mod tests {
     #[test]
     fn only_overlapping_chunks_are_encoded_anew() {
         let chunk = |from: i64, to: i64, v: f64| {
-            let times: Vec<i64> = (from..to).collect();
-            encode_floats(&times, &vec![v; times.len()])
+            let mut samples = SampleBuf::default();
+            (from..to).for_each(|t| samples.push_float(t, v));
+            encode(&samples).expect("encodes").remove(0)
         };
         let series = |chunks: Vec<EncodedChunk>| -> Arc<dyn Series> {
             Arc::new(Chunked(Labels::from_pairs([("__name__", "a")]), chunks))

@@ -96,7 +96,9 @@ impl Watch for Reporter<'_> {
     fn chunk(&mut self, chunk: &EncodedChunk) {
         let Some(metrics) = self.chunks else { return };
         metrics.chunk_bytes.observe(chunk.data.len() as f64);
-        metrics.chunk_samples.observe(chunk::sample_count(&chunk.data).map_or(0.0, f64::from));
+        metrics
+            .chunk_samples
+            .observe(chunk::sample_count(chunk.encoding, &chunk.data).map_or(0.0, f64::from));
         // Milliseconds, whatever the name says: as upstream.
         metrics.chunk_range.observe((chunk.range.max - chunk.range.min) as f64);
     }

@@ -87,7 +87,7 @@ fn is_xor(chunk: &EncodedChunk) -> bool {
 }
 
 fn count(chunk: &EncodedChunk) -> usize {
-    chunk::sample_count(&chunk.data).map_or(usize::MAX / 2, usize::from)
+    chunk::sample_count(chunk.encoding, &chunk.data).map_or(usize::MAX / 2, usize::from)
 }
 
 fn unreadable(e: &chunk::ChunkError) -> BlockError {

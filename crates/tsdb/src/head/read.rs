@@ -121,9 +121,10 @@ impl HeadQuerier {
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
         let range = self.reading.range;
-        let found =
-            all.iter().filter(|s| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range)));
-        found.collect()
+        let mut found = Vec::with_capacity(all.len() as usize);
+        let has = |s: &u32| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range));
+        found.extend(all.iter().filter(has));
+        found
     }
 
     /// One series by reference, whose chunks on disk are read from `files`.
