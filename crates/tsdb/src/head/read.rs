@@ -170,8 +170,14 @@ impl HeadQuerier {
             }
         }
         drop(walk);
-        let mut selection =
-            Selection { reading: self.reading.clone(), pairs, rows, shown: Vec::new(), digests: Vec::new(), files: None };
+        let mut selection = Selection {
+            reading: self.reading.clone(),
+            pairs,
+            rows,
+            shown: Vec::new(),
+            digests: Vec::new(),
+            files: None,
+        };
         if hints.shown.is_some() || hints.digests {
             let texts = &head.index.read().texts;
             if let Some(names) = &hints.shown {
