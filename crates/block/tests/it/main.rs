@@ -42,8 +42,8 @@ fn write(disk: &Arc<dyn Disk>, parent: &Path, segment_bytes: u64) -> PathBuf {
     let texts = all.iter().flat_map(|(l, _)| l.iter().flat_map(|(n, v)| [n, v])).map(Box::from);
     let symbols: BTreeSet<Box<str>> = texts.collect();
     let meta = BlockMeta::level_1("01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().expect("a ULID"), 0, 300_000);
-    let mut builder = BlockBuilder::create(disk.clone(), parent, meta, symbols.into_iter(), segment_bytes)
-        .expect("created");
+    let mut builder =
+        BlockBuilder::create(disk.clone(), parent, meta, symbols, segment_bytes).expect("created");
     for (labels, i) in &all {
         let chunks = chunks(*i);
         let data: Vec<ChunkData<'_>> =

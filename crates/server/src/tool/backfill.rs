@@ -127,8 +127,7 @@ impl Import<'_> {
         let disk = OsDisk::shared();
         let wrong = |e: block::BlockError| format!("flush: {e}");
         let mut builder =
-            BlockBuilder::create(disk, self.out, meta, symbols.into_iter(), DEFAULT_SEGMENT_BYTES)
-                .map_err(wrong)?;
+            BlockBuilder::create(disk, self.out, meta, symbols, DEFAULT_SEGMENT_BYTES).map_err(wrong)?;
         for (labels, samples) in &series {
             let chunks = storage::merge::encode(samples).map_err(|e| format!("flush: {e}"))?;
             let data: Vec<ChunkData<'_>> = chunks
