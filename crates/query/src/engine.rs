@@ -1,13 +1,16 @@
 //! The engine's door: text in, result out.
 
+use crate::budget::Memory;
 use crate::cancel::Watch;
 use crate::column::{Column, SampleValue};
 use crate::eval::{Collector, Cores, Eval, Frame, Grid, Out, drop_metadata};
+use crate::explain::{Explanation, Profile};
 use crate::plan::{Build, Fetch, Node, Op, Plan, build};
 use crate::value::{MatrixSeries, Points, Value, VectorSample};
 use crate::{EngineOptions, QueryError, QueryOpts, QueryResult, QueryStats};
 use model::{Labels, TimeRange};
 use promql::{Expr, ValueType};
+use std::sync::Arc;
 use std::time::Instant;
 use storage::Queryable;
 
@@ -20,6 +23,7 @@ const STACK_PER_LEVEL: usize = 64 << 10;
 pub struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) cores: Cores,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// A query on its way.
@@ -40,11 +44,17 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        Engine { options, cores: Cores::new(count) }
+        let memory = Memory::new(options.memory_total_bytes, options.process_memory.clone());
+        Engine { options, cores: Cores::new(count), memory: Arc::new(memory) }
     }
 
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The account of what all queries hold.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// What the parser is told about features.
@@ -87,9 +97,30 @@ impl Engine {
         self.run(Request { queryable, text, start: start_ms, end: end_ms, step: step_ms, opts })
     }
 
+    /// What a query will do, without doing it. `step_ms` 0 for an instant query.
+    pub fn explain(
+        &self,
+        text: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        opts: &QueryOpts,
+    ) -> Result<Explanation, QueryError> {
+        let expr =
+            promql::parse(text, self.parser_options()).map_err(|e| QueryError::Parse(e.to_string()))?;
+        if depth(&expr) >= DEEP {
+            return Err(QueryError::Parse(format!("only queries of less than {DEEP} levels are explained")));
+        }
+        let lookback = opts.lookback_delta_ms.filter(|l| *l > 0).unwrap_or(self.options.lookback_delta_ms);
+        let step = &self.options.no_step_subquery_interval;
+        let times = Build { start: start_ms, end: end_ms, step: step_ms, lookback, subquery_step: step };
+        Ok(Explanation::new(&build(&expr, &times)?, None, &[]))
+    }
+
     fn run(&self, request: Request<'_>) -> Result<QueryResult, QueryError> {
         let began = Instant::now();
         let _core = self.cores.enter();
+        self.memory.admit()?;
         let expr = promql::parse(request.text, self.parser_options())
             .map_err(|e| QueryError::Parse(e.to_string()))?;
         let ty = expr.value_type();
@@ -139,7 +170,10 @@ impl Engine {
         let per_step = self.options.per_step_stats && opts.per_step_stats;
         let frame = if per_step { Frame::tracking(grid.steps) } else { Frame::default() };
         let prepared = began.elapsed();
-        let mut ev = Eval::new(self, text, lookback, querier, &plan.fetches, frame, watch);
+        let mut ev = Eval::new(self, text, lookback, querier, &plan, frame, watch);
+        if opts.explain {
+            ev.profile = Some(Box::new(Profile::new()));
+        }
         let (mut value, sort) = ev.result(&plan, ty, grid, step == 0)?;
         ev.watch.look()?;
         let (mut warnings, infos) = ev.notes.texts(text);
@@ -167,7 +201,12 @@ impl Engine {
         stats.timings.exec_total = began.elapsed();
         stats.timings.eval_total = stats.timings.exec_total;
         stats.timings.inner_eval = stats.timings.exec_total.saturating_sub(prepared).saturating_sub(sort);
-        Ok(QueryResult { value, warnings, infos, stats })
+        let explanation = ev.profile.take().map(|mut profile| {
+            profile.back_to(0);
+            Explanation::new(&plan, Some(&profile), &ev.fetched_counts())
+        });
+        let held = Some(Arc::new(ev.budget.into_held()));
+        Ok(QueryResult { value, warnings, infos, stats, explanation, held })
     }
 }
 

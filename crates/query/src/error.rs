@@ -2,6 +2,29 @@
 
 use storage::StorageError;
 
+/// Which bound of memory a query met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// What one query may hold.
+    Query,
+    /// What all queries may hold together.
+    Total,
+    /// What the process may use; the query was not begun.
+    Process,
+}
+
+impl Refused {
+    pub const ALL: [Refused; 3] = [Refused::Query, Refused::Total, Refused::Process];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refused::Query => "query",
+            Refused::Total => "total",
+            Refused::Process => "process",
+        }
+    }
+}
+
 /// Failure of a query. The HTTP API's `errorType` for each variant is given by [`QueryError::error_type`].
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -14,9 +37,12 @@ pub enum QueryError {
     /// The caller cancelled: `canceled`, 499 (or 503).
     #[error("query was canceled in {0}")]
     Canceled(&'static str),
-    /// Over `max_samples` or the memory budget: `execution`, 422.
+    /// Over `max_samples`: `execution`, 422.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// Over a bound of memory; the text says what was asked for and what is allowed: `execution`, 422.
+    #[error("{1}")]
+    Memory(Refused, String),
     /// The store gave no view of its data: `unavailable`, 503, when it is not ready; else `execution`, 422.
     #[error("{0}")]
     Open(StorageError),
@@ -44,6 +70,7 @@ impl QueryError {
             QueryError::Storage(_)
             | QueryError::Open(_)
             | QueryError::TooManySamples
+            | QueryError::Memory(..)
             | QueryError::Execution(_) => "execution",
         }
     }

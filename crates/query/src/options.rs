@@ -17,6 +17,11 @@ pub struct EngineOptions {
     pub max_samples: usize,
     /// Most bytes of intermediate results of one query; 0 for no limit of its own.
     pub memory_budget_bytes: usize,
+    /// Most bytes that all queries of the engine hold together, results that are being written included; 0 for no
+    /// limit.
+    pub memory_total_bytes: usize,
+    /// Refuses queries while the process itself is near its limit.
+    pub process_memory: Option<crate::ProcessMemory>,
     /// How many queries may run at once (`--query.max-concurrency`). Only reported: the caller keeps the gate.
     pub max_concurrency: usize,
     /// Most threads that work on one query, its caller's included; 0: as many as there are cores. Results do not
@@ -49,6 +54,8 @@ impl Default for EngineOptions {
             timeout: Duration::from_secs(120),
             max_samples: 50_000_000,
             memory_budget_bytes: 0,
+            memory_total_bytes: 0,
+            process_memory: None,
             max_concurrency: 20,
             threads: 0,
             no_step_subquery_interval: Arc::new(|_| 60_000),
@@ -75,6 +82,8 @@ pub struct QueryOpts {
     pub limit: usize,
     /// Count samples per step (`stats=all`), if the engine allows it.
     pub per_step_stats: bool,
+    /// Keep what each operator costs, for [`crate::QueryResult::explanation`].
+    pub explain: bool,
     /// Handle to cancel the query from another thread.
     pub cancel: crate::Cancel,
 }

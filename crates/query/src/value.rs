@@ -1,5 +1,6 @@
 //! Results of queries, laid out so that a JSON encoder can stream them.
 
+use crate::budget::Held;
 use crate::column::{Column, SampleValue};
 use crate::stats::QueryStats;
 use model::{FloatHistogram, Labels};
@@ -14,6 +15,10 @@ pub struct QueryResult {
     /// `PromQL info: …`.
     pub infos: Vec<String>,
     pub stats: QueryStats,
+    /// The plan with its costs, when asked for.
+    pub explanation: Option<crate::Explanation>,
+    /// The memory of the value, in the account of all queries until the last clone is dropped.
+    pub held: Option<Arc<Held>>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,12 @@
 //! What bounds a query: samples, bytes, time, cancellation, depth; and what statistics it leaves.
 
 use model::Labels;
-use query::{Cancel, Engine, EngineOptions, QueryError, QueryOpts, QueryResult, SampleValue, Value};
+use query::{
+    Cancel, Engine, EngineOptions, ProcessMemory, QueryError, QueryOpts, QueryResult, Refused, SampleValue,
+    Value,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use testkit::MemStore;
 
@@ -50,11 +55,98 @@ fn too_many_samples_are_refused() {
 
 #[test]
 fn bytes_are_bounded() {
-    let store = store(10);
-    let small = engine(|o| o.memory_budget_bytes = 500);
-    assert!(matches!(range(&small, &store, "x_total"), Err(QueryError::TooManySamples)));
+    let store = store(100);
+    let small = engine(|o| o.memory_budget_bytes = 30_000);
+    let Err(error) = range(&small, &store, "x_total") else { panic!("not refused") };
+    assert!(matches!(error, QueryError::Memory(Refused::Query, _)), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("query asked for 2") || text.starts_with("query asked for 3"), "{text}");
+    assert!(text.ends_with(" KiB of memory, and one query may hold 29.3 KiB"), "{text}");
+    assert_eq!(error.error_type(), "execution");
     // A sum keeps one column, whatever flows through it.
-    assert!(range(&engine(|o| o.memory_budget_bytes = 1500), &store, "sum(x_total)").is_ok());
+    assert!(range(&small, &store, "sum(x_total)").is_ok());
+}
+
+#[test]
+fn all_queries_together_are_bounded() {
+    let store = store(400);
+    // Room for about three results.
+    let engine = engine(|o| o.memory_total_bytes = 1 << 20);
+    let memory = engine.memory().clone();
+    let first = range(&engine, &store, "x_total").expect("alone");
+    let one = memory.held();
+    assert!(one > 400 * 11 * 8, "{one}");
+    let mut kept = vec![first];
+    let error = loop {
+        assert!(kept.len() < 20, "never refused");
+        match range(&engine, &store, "x_total") {
+            Ok(result) => kept.push(result),
+            Err(e) => break e,
+        }
+        assert!(memory.held() <= 1 << 20);
+    };
+    assert!(matches!(error, QueryError::Memory(Refused::Total, _)), "{error}");
+    assert!(kept.len() > 2, "{error}");
+    // What is refused holds nothing, and results give their memory back.
+    let before = memory.held();
+    assert!(range(&engine, &store, "x_total").is_err());
+    assert_eq!(memory.held(), before);
+    kept.clear();
+    assert_eq!(memory.held(), 0);
+    assert!(range(&engine, &store, "x_total").is_ok());
+}
+
+#[test]
+fn many_heavy_queries_stay_below_the_limit_while_samples_come_in() {
+    const LIMIT: usize = 2 << 20;
+    let store = store(300);
+    let engine = engine(|o| (o.memory_total_bytes, o.threads) = (LIMIT, 2));
+    let memory = engine.memory().clone();
+    let labels = Labels::from_pairs([("__name__", "other_total")]);
+    let (mut refused, mut answered) = (0, 0);
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let run = || range(&engine, &store, "sort(x_total + on (i) group_left () x_total)");
+                    (0..20).filter(|_| run().is_ok()).count()
+                })
+            })
+            .collect();
+        let mut n = 0;
+        while !runs.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            store.add(&labels, n * 1_000, 1.0);
+            n += 1;
+            // What is asked for in vain is in the account for a moment.
+            assert!(memory.held() <= LIMIT + 8 * (1 << 20), "{}", memory.held());
+            std::thread::yield_now();
+        }
+        assert!(n > 0);
+        for run in runs {
+            let ok = run.join().expect("no panic");
+            answered += ok;
+            refused += 20 - ok;
+        }
+    });
+    assert!(answered > 0, "{refused} refused");
+    assert_eq!(memory.held(), 0);
+}
+
+#[test]
+fn no_query_begins_while_the_process_is_near_its_limit() {
+    let store = store(1);
+    let used = Arc::new(AtomicUsize::new(900 << 20));
+    let asked = used.clone();
+    let process = ProcessMemory { used: Arc::new(move || asked.load(Ordering::Relaxed)), ceiling: 950 << 20 };
+    let engine = engine(|o| o.process_memory = Some(process));
+    assert!(range(&engine, &store, "x_total").is_ok());
+    used.store(951 << 20, Ordering::Relaxed);
+    let error = range(&engine, &store, "x_total").expect_err("refused");
+    assert!(matches!(error, QueryError::Memory(Refused::Process, _)));
+    assert_eq!(
+        error.to_string(),
+        "query refused: the process uses 951.0 MiB of memory, and no query is begun from 950.0 MiB on"
+    );
 }
 
 #[test]

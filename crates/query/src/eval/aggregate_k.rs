@@ -206,7 +206,7 @@ impl Eval<'_> {
                 take_slot(&list[i].column, &mut chosen[i], step, grid.steps);
             }
         }
-        let bytes = list.iter().map(|out| out.column.bytes()).sum();
+        let bytes = list.iter().map(|out| out.bytes()).sum();
         self.budget.let_go(bytes);
         let mut list: Vec<Option<Out>> = list.into_iter().map(Some).collect();
         let order = if grid.is_single() { order } else { (0..list.len()).collect() };
@@ -226,7 +226,7 @@ impl Eval<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        let bytes = list.iter().map(|out| out.column.bytes()).sum();
+        let bytes = list.iter().map(|out| out.bytes()).sum();
         self.budget.let_go(bytes);
         let list = if grid.is_single() { as_heaps(a, list) } else { list };
         for mut out in list {

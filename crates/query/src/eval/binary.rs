@@ -127,7 +127,7 @@ impl Eval<'_> {
     ) -> Result<(), QueryError> {
         let lhs = self.list(&b.lhs, grid)?;
         let rhs = self.list(&b.rhs, grid)?;
-        let bytes: usize = lhs.iter().chain(&rhs).map(|out| out.column.bytes()).sum();
+        let bytes: usize = lhs.iter().chain(&rhs).map(|out| out.bytes()).sum();
         let mut groups = Groups::new(projection(matching));
         // Steps at which the other side has a series of the group.
         let words = grid.steps.div_ceil(64);
@@ -180,5 +180,5 @@ fn retain(column: &mut Column, bits: &[u64], keep: bool) {
 
 /// Bytes that a list holds.
 pub(super) fn bytes_of(list: &[Out]) -> usize {
-    list.iter().map(|out| out.column.bytes()).sum()
+    list.iter().map(|out| out.bytes()).sum()
 }

@@ -29,7 +29,7 @@ pub(super) fn nameless(node: &Node) -> bool {
     match &node.op {
         Op::Call(c) => !KEEPS_NAME.contains(&c.func.name),
         Op::Negate(_) => true,
-        Op::Invariant(child) | Op::Plus(child) => nameless(child),
+        Op::Invariant(child) | Op::Plus(child) | Op::Shared(_, child) => nameless(child),
         Op::Binary(b) => {
             let trims = matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
             let arithmetic = !b.op.is_comparison() && !b.op.is_set() && !trims;

@@ -31,7 +31,9 @@ fn times_of(node: &Node, outer: &mut Vec<(i64, Option<i64>)>) -> Option<(Option<
             outer.pop();
             found
         }
-        Op::Invariant(child) | Op::Plus(child) | Op::Negate(child) => times_of(child, outer),
+        Op::Invariant(child) | Op::Plus(child) | Op::Negate(child) | Op::Shared(_, child) => {
+            times_of(child, outer)
+        }
         Op::Binary(b) => times_of(&b.lhs, outer).or_else(|| times_of(&b.rhs, outer)),
         Op::Aggregate(a) => {
             times_of(&a.child, outer).or_else(|| a.param.as_ref().and_then(|p| times_of(p, outer)))

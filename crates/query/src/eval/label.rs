@@ -101,7 +101,7 @@ impl Eval<'_> {
         let mut collector = Collector::new();
         let mut held = 0;
         self.vector(node, grid, &mut |ev, mut out| {
-            let mut bytes = out.column.bytes();
+            let mut bytes = out.bytes();
             if let Some(value) = f(&out.labels)? {
                 bytes += value.len();
                 let mut builder = out.labels.builder();

@@ -24,6 +24,7 @@ mod parallel;
 mod range;
 mod rate;
 mod selector;
+mod shared;
 mod sort;
 mod window;
 
@@ -31,8 +32,10 @@ use crate::annotation::Annotations;
 use crate::budget::Budget;
 use crate::cancel::Watch;
 use crate::column::Column;
-use crate::plan::{Fetch, Node, Op};
+use crate::explain::Profile;
+use crate::plan::{Fetch, Node, Op, Plan};
 use crate::{Engine, EngineOptions, QueryError};
+use hashbrown::HashMap;
 use model::Labels;
 use promql::ValueType;
 use std::ops::Range;
@@ -89,6 +92,13 @@ pub(crate) struct Out {
     /// The metric name is to be dropped at the end (delayed name removal).
     pub(crate) drop_name: bool,
     pub(crate) column: Column,
+}
+
+impl Out {
+    /// Bytes that it takes while it is kept.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Labels>() + self.labels.packed().len() + self.column.bytes()
+    }
 }
 
 /// What the taker of a vector needs of its labels. Leaves may give more.
@@ -158,6 +168,9 @@ impl Frame {
     }
 }
 
+/// What a selected series takes, about: handle, references to labels and chunks.
+const SERIES_BYTES: usize = 200;
+
 /// Series of one fetch, shared by all selectors that use them.
 type Fetched = Arc<Vec<Arc<dyn Series>>>;
 
@@ -187,6 +200,12 @@ pub(crate) struct Eval<'q> {
     pub(super) seen: Vec<u128>,
     /// Most samples in a window of the range vector's last series.
     pub(super) widest: usize,
+    /// Results of [`Op::Shared`] that will be used again.
+    kept: HashMap<usize, shared::Kept>,
+    /// How often each of them is used.
+    pub(super) uses: &'q [usize],
+    /// Kept when costs are asked for.
+    pub(crate) profile: Option<Box<Profile>>,
     /// Set by a node just before it evaluates a child: what it needs of the child's labels.
     pub(crate) ask: Asked,
     /// The same as the child finds it; to be read before anything else is evaluated.
@@ -199,7 +218,7 @@ impl<'q> Eval<'q> {
         text: &'q str,
         lookback: i64,
         querier: Arc<dyn Querier>,
-        fetches: &'q [Fetch],
+        plan: &'q Plan,
         frame: Frame,
         watch: Watch,
     ) -> Self {
@@ -209,13 +228,13 @@ impl<'q> Eval<'q> {
             text,
             lookback,
             querier,
-            fetches,
-            fetched: fetches.iter().map(|_| None).collect(),
+            fetches: &plan.fetches,
+            fetched: plan.fetches.iter().map(|_| None).collect(),
             notes: Annotations::default(),
             store_warnings: Vec::new(),
             frame,
             frames: Vec::new(),
-            budget: Budget::new(options.max_samples, options.memory_budget_bytes),
+            budget: Budget::new(options.max_samples, options.memory_budget_bytes, &engine.memory),
             watch,
             children: 0,
             spare: Vec::new(),
@@ -223,6 +242,9 @@ impl<'q> Eval<'q> {
             part: None,
             seen: Vec::new(),
             widest: 0,
+            kept: HashMap::new(),
+            uses: &plan.shared,
+            profile: None,
             ask: Asked::All,
             asked: Asked::All,
         }
@@ -241,7 +263,7 @@ impl<'q> Eval<'q> {
             store_warnings: Vec::new(),
             frame: if self.frame.per_step.is_some() { Frame::tracking(0) } else { Frame::default() },
             frames: Vec::new(),
-            budget: Budget::new(self.options.max_samples, self.options.memory_budget_bytes),
+            budget: self.budget.fork(),
             watch: self.watch.fork(stop),
             children: 0,
             spare: Vec::new(),
@@ -249,9 +271,17 @@ impl<'q> Eval<'q> {
             part: None,
             seen: Vec::new(),
             widest: 0,
+            kept: HashMap::new(),
+            uses: self.uses,
+            profile: None,
             ask: Asked::All,
             asked: Asked::All,
         }
+    }
+
+    /// How many series each fetch found, of those that were needed.
+    pub(crate) fn fetched_counts(&self) -> Vec<Option<usize>> {
+        self.fetched.iter().map(|list| list.as_ref().map(|list| list.len())).collect()
     }
 
     /// Of a list of series, those that are to be evaluated here.
@@ -272,6 +302,7 @@ impl<'q> Eval<'q> {
         }
         self.check_grid(grid)?;
         let before = std::mem::take(&mut self.children);
+        let taker = self.profile.as_mut().map_or(0, |profile| profile.enter(node));
         let mut emitted = 0;
         let sink = &mut |ev: &mut Eval<'_>, out: Out| {
             if out.column.is_empty() {
@@ -282,10 +313,19 @@ impl<'q> Eval<'q> {
             emitted += samples;
             ev.budget.add(samples)?;
             ev.watch.check(samples)?;
-            sink(ev, out)
+            let Some(profile) = &mut ev.profile else { return sink(ev, out) };
+            profile.hand_on(node, samples, taker);
+            let run = sink(ev, out);
+            if let Some(profile) = &mut ev.profile {
+                profile.resume(node);
+            }
+            run
         };
         if !self.spread(node, grid, sink)? {
             self.vector_node(node, grid, sink)?;
+        }
+        if let Some(profile) = &mut self.profile {
+            profile.back_to(taker);
         }
         let children = std::mem::replace(&mut self.children, before + emitted);
         self.budget.release(children);
@@ -297,8 +337,11 @@ impl<'q> Eval<'q> {
         let limit = if self.options.max_samples == 0 { usize::MAX } else { self.options.max_samples };
         // A column and its copy must fit into the budget.
         let bytes = self.options.memory_budget_bytes;
-        if grid.steps > limit.min(1 << 31) || (bytes > 0 && grid.steps > bytes / 16) {
+        if grid.steps > limit.min(1 << 31) {
             return Err(QueryError::TooManySamples);
+        }
+        if bytes > 0 && grid.steps > bytes / 16 {
+            return Err(self.budget.too_much(grid.steps.saturating_mul(16)));
         }
         self.watch.look()
     }
@@ -307,6 +350,7 @@ impl<'q> Eval<'q> {
         match &node.op {
             Op::Instant(selector) => self.instant(selector, node.span, grid, sink),
             Op::Invariant(child) => self.invariant(child, grid, sink),
+            Op::Shared(id, child) => self.shared(*id, child, grid, sink),
             Op::Plus(child) => self.vector(child, grid, sink),
             Op::Negate(child) => self.negate(child, grid, sink),
             Op::Binary(b) => self.binary(b, node.span, grid, sink),
@@ -322,7 +366,7 @@ impl<'q> Eval<'q> {
     pub(crate) fn list(&mut self, node: &Node, grid: Grid) -> Result<Vec<Out>, QueryError> {
         let mut list = Vec::new();
         self.vector(node, grid, &mut |ev, out| {
-            ev.budget.hold(out.column.bytes())?;
+            ev.budget.hold(out.bytes())?;
             list.push(out);
             Ok(())
         })?;
@@ -331,7 +375,7 @@ impl<'q> Eval<'q> {
 
     /// Gives back what [`Eval::list`] held.
     pub(crate) fn drop_list(&mut self, list: Vec<Out>) {
-        let bytes = list.iter().map(|out| out.column.bytes()).sum();
+        let bytes = list.iter().map(|out| out.bytes()).sum();
         self.budget.let_go(bytes);
     }
 
@@ -346,7 +390,11 @@ impl<'q> Eval<'q> {
             return self.scalar_node(node, grid);
         }
         let before = std::mem::take(&mut self.children);
+        let taker = self.profile.as_mut().map_or(0, |profile| profile.enter(node));
         let values = self.scalar_node(node, grid)?;
+        if let Some(profile) = &mut self.profile {
+            profile.back_to(taker);
+        }
         self.budget.add(values.len())?;
         let children = std::mem::replace(&mut self.children, before + values.len());
         self.budget.release(children);
@@ -466,6 +514,7 @@ impl<'q> Eval<'q> {
             ..SelectHints::default()
         };
         let list = Arc::new(self.select(&wanted.matchers, &hints)?);
+        self.budget.hold(list.len() * SERIES_BYTES)?;
         self.fetched[fetch] = Some(list.clone());
         Ok(list)
     }

@@ -8,6 +8,7 @@
 use super::{Asked, Eval, Frame, Grid, Out, Sink};
 use crate::QueryError;
 use crate::annotation::Annotations;
+use crate::budget::Held;
 use crate::plan::{Node, Op};
 use parking_lot::{Condvar, Mutex};
 use promql::ValueType;
@@ -68,6 +69,7 @@ struct Piece {
     notes: Annotations,
     frame: Frame,
     seen: Vec<u128>,
+    held: Option<Held>,
 }
 
 /// Where pieces are claimed and handed over.
@@ -299,6 +301,8 @@ impl Eval<'_> {
             self.frame = Frame::tracking(0);
         }
         piece.seen = std::mem::take(&mut self.seen);
+        let bytes = piece.outs.iter().map(|(_, out)| out.bytes()).sum();
+        piece.held = Some(Held::take(self.budget.memory(), bytes)?);
         Ok(piece)
     }
 
@@ -309,6 +313,7 @@ impl Eval<'_> {
         seen: &mut hashbrown::HashSet<u128>,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
+        let _held = piece.held;
         apart(piece.seen, seen)?;
         self.notes.merge(piece.notes);
         self.frame.merge(&piece.frame);

@@ -27,7 +27,7 @@ impl Eval<'_> {
             });
         }
         let mut list = self.list(&args[0], grid)?;
-        let bytes = list.iter().map(|out| out.column.bytes()).sum();
+        let bytes = list.iter().map(|out| out.bytes()).sum();
         if by_label {
             let labels: Vec<&str> = args[1..].iter().map(super::label::text).collect();
             list.sort_by(|a, b| by_labels(&a.labels, &b.labels, &labels));

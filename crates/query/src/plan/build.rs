@@ -44,8 +44,9 @@ pub(crate) fn build(expr: &Expr, query: &Build<'_>) -> Result<Plan, QueryError> 
     let mut builder = Builder { query, fetches: Vec::new(), outer: Vec::new(), funcs: Vec::new() };
     let built = builder.node(expr).map_err(QueryError::Parse)?;
     let root = if built.wrap { built.wrapped() } else { built.node };
-    let mut plan = Plan { root, fetches: builder.fetches };
+    let mut plan = Plan { root, fetches: builder.fetches, shared: Vec::new() };
     super::labels::project(&mut plan);
+    super::share::share(&mut plan);
     Ok(plan)
 }
 
@@ -133,7 +134,9 @@ impl Builder<'_> {
             Expr::Binary(b) => {
                 let trims = matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
                 self.funcs.push(if trims { TRIM } else { "" });
-                let (lhs, rhs) = (self.node(&b.lhs)?, self.node(&b.rhs)?);
+                let (to_left, to_right) = super::push::push(b);
+                let lhs = self.operand(&b.lhs, to_left)?;
+                let rhs = self.operand(&b.rhs, to_right)?;
                 self.funcs.pop();
                 let invariant = lhs.invariant && rhs.invariant;
                 let (lhs, rhs) = if invariant {
@@ -171,6 +174,22 @@ impl Builder<'_> {
                 Ok(Built { node, invariant: child.invariant, wrap: child.wrap })
             }
             Expr::Call(c) => self.call(c, span),
+        }
+    }
+
+    /// A side of a binary operator, with matchers that the other side brings.
+    fn operand(&mut self, expr: &Expr, more: Vec<model::Matcher>) -> Result<Built, String> {
+        if more.is_empty() {
+            return self.node(expr);
+        }
+        match expr {
+            Expr::Paren(p) => self.operand(&p.expr, more),
+            Expr::Vector(v) => {
+                let mut narrow = v.clone();
+                narrow.matchers.extend(more);
+                self.node(&Expr::Vector(narrow))
+            }
+            _ => self.node(expr),
         }
     }
 

@@ -42,7 +42,7 @@ fn visit(node: &Node, taken: Option<&[String]>, needs: &mut [Option<Vec<String>>
         Op::Number(_) | Op::Text(_) => {}
         Op::Instant(s) => selector(s.fetch, taken),
         Op::Window(w) => selector(w.selector.fetch, taken),
-        Op::Invariant(child) => visit(child, taken, needs),
+        Op::Invariant(child) | Op::Shared(_, child) => visit(child, taken, needs),
         Op::Aggregate(a) => {
             use AggregateOp::*;
             let folds = !a.without && !matches!(a.op, Topk | Bottomk | Limitk | LimitRatio);

@@ -6,6 +6,8 @@
 mod build;
 mod duration;
 mod labels;
+mod push;
+mod share;
 
 use crate::eval::Grid;
 use model::{Matcher, TimeRange};
@@ -18,6 +20,8 @@ pub(crate) use labels::one_metric;
 pub(crate) struct Plan {
     pub(crate) root: Node,
     pub(crate) fetches: Vec<Fetch>,
+    /// How often each [`Op::Shared`] is used.
+    pub(crate) shared: Vec<usize>,
 }
 
 /// Series to be selected, once for all selectors with these matchers.
@@ -53,6 +57,8 @@ pub(crate) enum Op {
     Invariant(Box<Node>),
     /// `+x`, which is `x` at another place.
     Plus(Box<Node>),
+    /// Evaluated when first used, and kept until it was used as often as [`Plan::shared`] says.
+    Shared(usize, Box<Node>),
     Negate(Box<Node>),
     Binary(Box<BinaryNode>),
     Aggregate(Box<AggregateNode>),
