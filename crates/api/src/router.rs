@@ -134,6 +134,7 @@ fn api_routes() -> Vec<Route> {
         route(GET, "/openapi.yaml", Where::Ready, Inline(v1::status::openapi)),
         route(POST, "/otlp/v1/metrics", Where::Ready, Raw(v1::write::otlp)),
         route(GET_POST, "/parse_query", ServerReady, Inline(v1::language::parse_query)),
+        route(GET_POST, "/explain", ServerReady, Async(v1::query::explain)),
         route(GET_POST, "/query", ServerReady, Async(v1::query::instant)),
         route(GET_POST, "/query_exemplars", ServerReady, Blocking(v1::exemplars::query)),
         route(GET_POST, "/query_range", ServerReady, Async(v1::query::range)),

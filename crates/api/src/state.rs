@@ -171,6 +171,9 @@ impl Api {
             let sessions = crate::v1::write::Sessions::new(options, writers.clone(), &self.registry);
             let _ = self.receiver.set(sessions);
         }
+        if let Some(reading) = &doors.reading {
+            crate::v1::query::QueryMetrics::show_memory(&self.registry, reading.engine.memory());
+        }
         let _ = self.doors.set(doors);
     }
 

@@ -63,6 +63,12 @@ impl Watch {
         self.spent + self.lent - self.credit
     }
 
+    /// The same question for those who find series.
+    pub(crate) fn stop(&self) -> storage::select::Stop {
+        let (cancel, deadline) = (self.cancel.clone(), self.deadline);
+        storage::select::Stop::when(move || cancel.is_cancelled() || Instant::now() >= deadline)
+    }
+
     /// For a helper that ends when `stop` is set.
     pub(crate) fn fork(&self, stop: Arc<AtomicBool>) -> Watch {
         Watch { stop: Some(stop), ..Watch::new(self.cancel.clone(), self.deadline) }

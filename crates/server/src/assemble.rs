@@ -77,14 +77,17 @@ pub(crate) fn api_options(settings: &Settings, disk: &dyn Disk) -> Options {
     }
 }
 
-fn engine_options(settings: &Settings, disk: &dyn Disk, step: &SubqueryStep) -> EngineOptions {
+fn engine_options(settings: &Settings, disk: &Arc<dyn Disk>, step: &SubqueryStep) -> EngineOptions {
+    let memory = memory::query_memory(settings, disk);
     let (features, language) = (&settings.features, language(settings));
     EngineOptions {
         lookback_delta_ms: settings.lookback_ms,
         timeout: settings.query_timeout,
         max_samples: settings.max_samples,
         max_concurrency: settings.max_concurrency.max(1),
-        memory_budget_bytes: memory::query_budget_bytes(settings, disk),
+        memory_budget_bytes: memory.of_one,
+        memory_total_bytes: memory.of_all,
+        process_memory: memory.process,
         threads: 0,
         no_step_subquery_interval: step.function(),
         per_step_stats: features.per_step_stats,
@@ -99,7 +102,7 @@ fn engine_options(settings: &Settings, disk: &dyn Disk, step: &SubqueryStep) -> 
 }
 
 /// The doors that the API looks through.
-pub(crate) fn doors(settings: &Settings, disk: &dyn Disk, rooms: &Rooms, step: &SubqueryStep) -> Doors {
+pub(crate) fn doors(settings: &Settings, disk: &Arc<dyn Disk>, rooms: &Rooms, step: &SubqueryStep) -> Doors {
     let reading = match &rooms.store {
         Store::Server { db, .. } => Some(Reading {
             engine: Arc::new(Engine::new(engine_options(settings, disk, step))),

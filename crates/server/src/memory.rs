@@ -1,17 +1,54 @@
 //! How much memory this process may use, and what part of it one query may take.
 
 use crate::flags::Settings;
-use crate::process::proc_text;
+use crate::process::{proc_text, status_kib};
 use disk::Disk;
+use parking_lot::Mutex;
+use query::ProcessMemory;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// A query that would take more than this part of the process' memory is refused, so that ingestion goes on.
-const QUERY_PART: u64 = 4;
+/// A query that would take more than this part of the process' memory is refused, so that ingestion goes on…
+const QUERY_PART: f64 = 0.25;
+/// …as is one that would make all queries together take more than this…
+const ALL_QUERIES_PART: f64 = 0.5;
+/// …and no query is begun while the process uses more than this.
+const CEILING_PART: f64 = 0.95;
 
-/// Bytes that one query may hold; 0 without a limit.
-pub(crate) fn query_budget_bytes(settings: &Settings, disk: &dyn Disk) -> usize {
-    let Some(ratio) = settings.memory_ratio else { return 0 };
-    let limit = limit_bytes(disk).unwrap_or(0);
-    usize::try_from((limit as f64 * ratio) as u64 / QUERY_PART).unwrap_or(usize::MAX)
+/// How long a reading of the process' memory stands. Maps of files do not count: the system takes them back.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What queries may hold, bytes; 0 stands for no limit.
+#[derive(Default)]
+pub(crate) struct QueryMemory {
+    pub(crate) of_one: usize,
+    pub(crate) of_all: usize,
+    pub(crate) process: Option<ProcessMemory>,
+}
+
+pub(crate) fn query_memory(settings: &Settings, disk: &Arc<dyn Disk>) -> QueryMemory {
+    let (Some(ratio), Some(limit)) = (settings.memory_ratio, limit_bytes(&**disk)) else {
+        return QueryMemory::default();
+    };
+    let part = |part: f64| (limit as f64 * ratio * part) as usize;
+    let (disk, known) = (disk.clone(), Mutex::new(None));
+    let used = Arc::new(move || {
+        // Asked before every query, and not for nothing.
+        let mut known = known.lock();
+        match *known {
+            Some((at, bytes)) if Instant::elapsed(&at) < FRESH => bytes,
+            _ => {
+                let bytes = status_kib(&*disk, "RssAnon:").unwrap_or(0.0) as usize;
+                *known = Some((Instant::now(), bytes));
+                bytes
+            }
+        }
+    });
+    QueryMemory {
+        of_one: part(QUERY_PART),
+        of_all: part(ALL_QUERIES_PART),
+        process: Some(ProcessMemory { used, ceiling: part(CEILING_PART) }),
+    }
 }
 
 /// The smallest of the control group's limit (version 2, then 1) and the memory of this host.

@@ -109,7 +109,7 @@ fn status_number(disk: &dyn Disk, key: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-fn status_kib(disk: &dyn Disk, key: &str) -> Option<f64> {
+pub(crate) fn status_kib(disk: &dyn Disk, key: &str) -> Option<f64> {
     Some(status_number(disk, key)? * 1024.0)
 }
 

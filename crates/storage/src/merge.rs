@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+/// Series that are put together between two looks at whether anybody still waits.
+const BETWEEN_LOOKS: usize = 1024;
 /// Samples per chunk where merged samples are encoded anew.
 const SAMPLES_PER_CHUNK: usize = 120;
 /// A histogram chunk of this size is full (upstream `chunkenc.TargetBytesPerHistogramChunk`)…
@@ -100,8 +102,13 @@ impl MergedQuerier {
         for part in &self.parts {
             let mut set = part.select(matchers, &hints)?;
             joiner.begin();
+            let mut count = 0usize;
             while let Some(series) = set.next()? {
                 joiner.add(series);
+                count += 1;
+                if count.is_multiple_of(BETWEEN_LOOKS) {
+                    hints.stop.check()?;
+                }
             }
             warnings.extend(set.warnings());
         }
@@ -588,6 +595,41 @@ mod tests {
     fn set(name: &str, samples: &[(i64, f64)]) -> Box<dyn SeriesSet> {
         let labels = Labels::from_pairs([("__name__", name)]);
         Box::new(ListSeriesSet::new(vec![Arc::new(Fixed(labels, samples.to_vec()))]))
+    }
+
+    /// Never ends.
+    struct Endless(std::sync::atomic::AtomicUsize);
+
+    impl SeriesSet for Arc<Endless> {
+        fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
+            let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+            Ok(Some(Arc::new(Fixed(Labels::from_pairs([("n", n.as_str())]), Vec::new()))))
+        }
+    }
+
+    impl Querier for Arc<Endless> {
+        fn select(&self, _: &[Matcher], _: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
+            Ok(Box::new(self.clone()))
+        }
+        fn label_names(&self, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+            Ok(Vec::new())
+        }
+        fn label_values(&self, _: &str, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_series_in_vain() {
+        let endless = Arc::new(Endless(0.into()));
+        let seen = endless.clone();
+        let read = move || seen.0.load(std::sync::atomic::Ordering::Relaxed);
+        let asked = read.clone();
+        let stop = crate::select::Stop::when(move || asked() > 3 * BETWEEN_LOOKS);
+        let both = queriers(vec![Arc::new(endless.clone()), Arc::new(endless)]);
+        let hints = SelectHints { stop, ..SelectHints::default() };
+        assert!(matches!(both.select(&[], &hints), Err(StorageError::Cancelled)));
+        assert!(read() <= 4 * BETWEEN_LOOKS);
     }
 
     #[test]

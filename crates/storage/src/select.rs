@@ -166,6 +166,32 @@ pub struct SelectHints {
     pub shown: Option<Vec<String>>,
     /// [`Series::digest`] will be asked of every series.
     pub digests: bool,
+    /// Asked now and then while series are found: the caller may have no use for them any more.
+    pub stop: Stop,
+}
+
+/// Whether somebody who waits has given up; by default nobody does.
+#[derive(Clone, Default)]
+pub struct Stop(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Stop {
+    pub fn when(asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Stop(Some(Arc::new(asked)))
+    }
+
+    /// [`StorageError::Cancelled`] when the work shall end.
+    pub fn check(&self) -> Result<(), StorageError> {
+        match &self.0 {
+            Some(asked) if asked() => Err(StorageError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stop")
+    }
 }
 
 /// An encoded chunk as stored, for remote read and federation of chunks.

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod exemplars;
+pub(crate) mod explain;
 pub(crate) mod language;
 pub(crate) mod matchers;
 pub(crate) mod query;

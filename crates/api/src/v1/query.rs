@@ -7,10 +7,11 @@ use crate::router::{Answer, BoxFuture, Call, Reply};
 use crate::state::{Api, Options};
 use axum::body::Body;
 use http::Response;
-use meter::{Counter, Gauge, Histogram, Registry, Summary};
+use meter::{Counter, Gauge, Histogram, Registry, Summary, Vector};
 use model::labels::quote;
 use query::{
-    Cancel, MatrixSeries, QueryError, QueryOpts, QueryResult, QueryStats, SampleValue, Value, VectorSample,
+    Cancel, MatrixSeries, Memory, QueryError, QueryOpts, QueryResult, QueryStats, Refused, SampleValue,
+    Value, VectorSample,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ pub(crate) struct QueryMetrics {
     prepare_time: Slice,
     inner_eval: Slice,
     result_sort: Slice,
+    refused: Vector<Counter>,
 }
 
 /// Times of one part of a query, as a summary and as a histogram.
@@ -68,7 +70,15 @@ impl QueryMetrics {
         // There is no query log before it is built.
         registry.gauge("prometheus_engine_query_log_enabled", "State of the query log.").set(0.0);
         registry.counter("prometheus_engine_query_log_failures_total", "The number of query log failures.");
+        let refused = registry.counter_vec(
+            "pyrrha_engine_queries_refused_total",
+            "Queries that were refused for their memory, by the bound that they met: of the query, of all queries in \
+             total, or of the process.",
+            &["bound"],
+        );
+        Refused::ALL.iter().for_each(|bound| drop(refused.with(&[bound.as_str()])));
         QueryMetrics {
+            refused,
             running: registry.gauge(
                 "prometheus_engine_queries",
                 "The current number of queries being executed or waiting.",
@@ -85,6 +95,27 @@ impl QueryMetrics {
             prepare_time: slice("prepare_time"),
             inner_eval: slice("inner_eval"),
             result_sort: slice("result_sort"),
+        }
+    }
+
+    /// Shows what queries hold of the engine's memory.
+    pub(crate) fn show_memory(registry: &Registry, memory: &Arc<Memory>) {
+        let held = memory.clone();
+        registry.gauge_fn(
+            "pyrrha_engine_memory_bytes",
+            "Memory of queries: intermediate results, and results that are being written.",
+            move || held.held() as f64,
+        );
+        let limit = if memory.limit() == usize::MAX { f64::INFINITY } else { memory.limit() as f64 };
+        registry
+            .gauge("pyrrha_engine_memory_limit_bytes", "Most memory that all queries may hold together.")
+            .set(limit);
+    }
+
+    /// Counts a query that met a bound of memory.
+    fn refuse(&self, e: &QueryError) {
+        if let QueryError::Memory(why, _) = e {
+            self.refused.with(&[why.as_str()]).inc();
         }
     }
 
@@ -105,39 +136,86 @@ enum Span {
     Range(i64, i64, i64),
 }
 
+/// What is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Result,
+    /// The plan with what each operator cost.
+    Costs,
+}
+
 pub(crate) fn instant(api: Arc<Api>, call: Call) -> BoxFuture<Answer> {
     Box::pin(async move {
         let limit = limit_param(&call)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        let time = time_param(&call.form, "time", now).map_err(|e| ApiError::parameter("time", e))?;
-        run(api, call, Span::Instant(time), limit).await
+        let span = instant_span(&call)?;
+        run(api, call, span, limit, Answered::Result).await
     })
 }
 
 pub(crate) fn range(api: Arc<Api>, call: Call) -> BoxFuture<Answer> {
     Box::pin(async move {
         let limit = limit_param(&call)?;
-        let time = |name: &str| parse_time(call.form.get(name)).map_err(|e| ApiError::parameter(name, e));
-        let (start, end) = (time("start")?, time("end")?);
-        if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        let step = parse_duration_ns(call.form.get("step")).map_err(|e| ApiError::parameter("step", e))?;
-        if step <= 0 {
-            return Err(ApiError::parameter(
-                "step",
-                "zero or negative query resolution step widths are not accepted. Try a positive integer",
-            ));
-        }
-        if i128::from(end - start) * 1_000_000 / i128::from(step) > i128::from(MAX_POINTS) {
-            return Err(ApiError::bad_data(
-                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
-                 resolution (?step=XX)",
-            ));
-        }
-        // The engine counts in milliseconds; less than one is one.
-        run(api, call, Span::Range(start, end, (step / 1_000_000).max(1)), limit).await
+        let span = range_span(&call)?;
+        run(api, call, span, limit, Answered::Result).await
     })
+}
+
+/// The plan of a query: with `step` of a range query, else of an instant one; with `analyze=true` it is run.
+pub(crate) fn explain(api: Arc<Api>, call: Call) -> BoxFuture<Answer> {
+    Box::pin(async move {
+        let span = if call.form.get("step").is_empty() { instant_span(&call)? } else { range_span(&call)? };
+        if call.form.get("analyze") == "true" {
+            return run(api, call, span, 0, Answered::Costs).await;
+        }
+        let (start, end, step) = match span {
+            Span::Instant(t) => (t, t, 0),
+            Span::Range(start, end, step) => (start, end, step),
+        };
+        let opts = QueryOpts { lookback_delta_ms: lookback_param(&call)?, ..QueryOpts::default() };
+        let plan = api.reading()?.engine.explain(call.form.get("query"), start, end, step, &opts);
+        let plan = plan.map_err(api_error)?;
+        Ok(Reply::data(|json| super::explain::write(json, &plan)).into_response(call.encoding))
+    })
+}
+
+fn instant_span(call: &Call) -> Result<Span, ApiError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    Ok(Span::Instant(time_param(&call.form, "time", now).map_err(|e| ApiError::parameter("time", e))?))
+}
+
+fn range_span(call: &Call) -> Result<Span, ApiError> {
+    let time = |name: &str| parse_time(call.form.get(name)).map_err(|e| ApiError::parameter(name, e));
+    let (start, end) = (time("start")?, time("end")?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = parse_duration_ns(call.form.get("step")).map_err(|e| ApiError::parameter("step", e))?;
+    if step <= 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if i128::from(end - start) * 1_000_000 / i128::from(step) > i128::from(MAX_POINTS) {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+        ));
+    }
+    // The engine counts in milliseconds; less than one is one.
+    Ok(Span::Range(start, end, (step / 1_000_000).max(1)))
+}
+
+/// Milliseconds.
+fn lookback_param(call: &Call) -> Result<Option<i64>, ApiError> {
+    match call.form.get("lookback_delta") {
+        "" => Ok(None),
+        text => {
+            let ns = parse_duration_ns(text)
+                .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
+            Ok(Some(ns / 1_000_000))
+        }
+    }
 }
 
 fn limit_param(call: &Call) -> Result<usize, ApiError> {
@@ -161,21 +239,20 @@ impl Drop for Running {
     }
 }
 
-async fn run(api: Arc<Api>, call: Call, span: Span, limit: usize) -> Result<Response<Body>, ApiError> {
+async fn run(
+    api: Arc<Api>,
+    call: Call,
+    span: Span,
+    limit: usize,
+    answered: Answered,
+) -> Result<Response<Body>, ApiError> {
     let mut timeout = api.options.query_timeout;
     if !call.form.get("timeout").is_empty() {
         let asked =
             parse_duration_ns(call.form.get("timeout")).map_err(|e| ApiError::parameter("timeout", e))?;
         timeout = timeout.min(Duration::from_nanos(asked.max(0).unsigned_abs()));
     }
-    let lookback_delta_ms = match call.form.get("lookback_delta") {
-        "" => None,
-        text => {
-            let ns = parse_duration_ns(text)
-                .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
-            Some(ns / 1_000_000)
-        }
-    };
+    let lookback_delta_ms = lookback_param(&call)?;
     let reading = api.reading()?.clone();
     let cancel = Cancel::new();
     let _guard = CancelOnDrop(cancel.clone());
@@ -184,6 +261,7 @@ async fn run(api: Arc<Api>, call: Call, span: Span, limit: usize) -> Result<Resp
         deadline: Some(Instant::now() + timeout),
         limit,
         per_step_stats: call.form.get("stats") == "all",
+        explain: answered == Answered::Costs,
         cancel,
     };
     api.queries.running.inc();
@@ -205,9 +283,16 @@ async fn run(api: Arc<Api>, call: Call, span: Span, limit: usize) -> Result<Resp
                 reading.engine.range(&*reading.queryable, text, start, end, step, &opts)
             }
         };
-        let mut result = result.map_err(api_error)?;
+        let mut result = result.map_err(|e| {
+            api.queries.refuse(&e);
+            api_error(e)
+        })?;
         result.stats.timings.exec_queue = waited;
         api.queries.observe(&result.stats);
+        if let Some(costs) = &result.explanation {
+            let reply = Reply::data(|json| super::explain::write(json, costs));
+            return Ok(reply.into_response(call.encoding));
+        }
         let reply = encode(&result, call.form.get("stats"));
         Ok(reply.into_response(call.encoding))
     };

@@ -182,3 +182,20 @@ async fn relabelling_step_by_step() {
     );
     Door::check(&answer, 200, &want, "steps");
 }
+
+#[tokio::test]
+async fn plans_and_costs() {
+    let door = Door::open();
+    let answer = door.get("/api/v1/explain?query=sum(up)&time=20").await;
+    let want = r#"{"status":"success","data":{"text":"aggregate sum\n  instant fetch 0\nfetch 0: {__name__=\"up\"} from -279999 to 20000, labels __name__, __type__, __unit__\n","plan":{"kind":"aggregate","what":"sum","start":0,"end":7,"children":[{"kind":"instant","what":"fetch 0","start":4,"end":6,"children":[]}]},"fetches":[{"selector":"{__name__=\"up\"}","start":-279.999,"end":20,"labels":["__name__","__type__","__unit__"]}]}}"#;
+    Door::check(&answer, 200, want, "plan");
+    let answer = door.get("/api/v1/explain?query=sum(up)&start=0&end=20&step=10&analyze=true").await;
+    assert!(
+        answer.body.contains(r#""kind":"instant","what":"fetch 0","start":4,"end":6,"seconds":"#),
+        "{}",
+        answer.body
+    );
+    assert!(answer.body.contains(r#""series":2,"samples":"#), "{}", answer.body);
+    let answer = door.get("/api/v1/explain?query=sum(&time=20").await;
+    assert_eq!(answer.status, 400);
+}

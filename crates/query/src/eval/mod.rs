@@ -525,7 +525,14 @@ impl<'q> Eval<'q> {
         matchers: &[model::Matcher],
         hints: &SelectHints,
     ) -> Result<Vec<Arc<dyn Series>>, QueryError> {
-        let mut set = self.querier.select(matchers, hints)?;
+        let hints = SelectHints { stop: self.watch.stop(), ..hints.clone() };
+        let mut set = match self.querier.select(matchers, &hints) {
+            Err(storage::StorageError::Cancelled) => {
+                self.watch.look()?;
+                return Err(QueryError::Canceled("expression evaluation"));
+            }
+            set => set?,
+        };
         let mut list = Vec::new();
         while let Some(series) = set.next()? {
             self.watch.check(64)?;

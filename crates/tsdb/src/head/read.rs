@@ -15,6 +15,9 @@ use storage::digest;
 use storage::select::{EncodedChunk, ListSeriesSet};
 use storage::{Querier, SampleBuf, SelectHints, Series, SeriesSet, StorageError};
 
+/// Series that are looked at before it is asked whether anybody still waits.
+const BETWEEN_LOOKS: usize = 8192;
+
 /// Queriers that are open, so that truncation can wait for those it would take samples from.
 #[derive(Default)]
 pub(crate) struct Readers {
@@ -146,17 +149,25 @@ impl HeadQuerier {
 
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
     pub(crate) fn list(&self, matchers: &[Matcher], limit: usize) -> Vec<HeadSeries> {
-        self.list_with(matchers, limit, &SelectHints::default())
+        self.list_with(matchers, limit, &SelectHints::default()).unwrap_or_default()
     }
 
     /// The same, with what `hints` say of labels.
-    fn list_with(&self, matchers: &[Matcher], limit: usize, hints: &SelectHints) -> Vec<HeadSeries> {
+    fn list_with(
+        &self,
+        matchers: &[Matcher],
+        limit: usize,
+        hints: &SelectHints,
+    ) -> Result<Vec<HeadSeries>, StorageError> {
         let head = &self.reading.head;
         let set = head.index.read().select(matchers);
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
         let (mut pairs, mut rows, mut found) = (Vec::new(), Vec::new(), Vec::new());
-        for series in set {
+        for (at, series) in set.into_iter().enumerate() {
+            if at.is_multiple_of(BETWEEN_LOOKS) {
+                hints.stop.check()?;
+            }
             let Some((cells, slot)) = walk.go(series) else { continue };
             if !may_have(cells, slot, self.reading.range) {
                 continue;
@@ -193,7 +204,7 @@ impl HeadQuerier {
             let (selection, labels) = (selection.clone(), OnceLock::new());
             Some(HeadSeries { selection, page, series, row: row as u32, labels })
         };
-        found.into_iter().enumerate().filter_map(series).collect()
+        Ok(found.into_iter().enumerate().filter_map(series).collect())
     }
 }
 
@@ -256,7 +267,7 @@ fn may_have(cells: &Cells, slot: usize, range: TimeRange) -> bool {
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
         let limit = if hints.sorted { 0 } else { hints.limit };
-        let mut list = self.list_with(matchers, limit, hints);
+        let mut list = self.list_with(matchers, limit, hints)?;
         if hints.sorted {
             {
                 // One lock for all labels.
