@@ -1,6 +1,6 @@
 //! What a query will do, and what each part of it cost: the plan as a tree for people and for the UI.
 
-use crate::plan::{AggregateNode, Fetch, Node, Op, Plan, Selector};
+use crate::plan::{AggregateNode, Node, Op, Plan, Selector};
 use model::TimeRange;
 use promql::{Cardinality, VectorMatching};
 use std::collections::HashMap;
@@ -106,7 +106,7 @@ impl Explanation {
             labels: fetch.shown.clone(),
             series: series.get(i).copied().flatten(),
         });
-        Explanation { root: operator(&plan.root, profile, &plan.fetches), fetches: fetches.collect() }
+        Explanation { root: operator(&plan.root, profile), fetches: fetches.collect() }
     }
 
     /// For people: a line for each operator, below it what it takes its series from.
@@ -179,7 +179,7 @@ fn matching(m: &VectorMatching) -> String {
     text
 }
 
-fn operator(node: &Node, profile: Option<&Profile>, fetches: &[Fetch]) -> Operator {
+fn operator(node: &Node, profile: Option<&Profile>) -> Operator {
     let of = |s: &Selector| format!("fetch {}{}", s.fetch, times(s));
     let (kind, what, children): (_, _, Vec<&Node>) = match &node.op {
         Op::Number(v) => ("number", model::float::go_string(*v), vec![]),
@@ -205,6 +205,6 @@ fn operator(node: &Node, profile: Option<&Profile>, fetches: &[Fetch]) -> Operat
         start: node.span.start,
         end: node.span.end,
         cost: profile.and_then(|p| p.costs.get(&place(node)).copied()),
-        children: children.into_iter().map(|child| operator(child, profile, fetches)).collect(),
+        children: children.into_iter().map(|child| operator(child, profile)).collect(),
     }
 }
