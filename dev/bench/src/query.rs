@@ -37,11 +37,18 @@ fn cases(small: bool, only: Option<&str>) -> Vec<Case> {
     all.into_iter().filter(|c| only.is_none_or(|o| c.name == o)).collect()
 }
 
+/// Queries that take Prometheus longer than this (s, warm) have a figure of their own.
+const DEAR: f64 = 0.005;
+/// Differences below this (s) are those of the connection.
+const SLACK: f64 = 0.0003;
+
 /// What one query cost one program.
 struct Timing {
     cold: f64,
     warm: f64,
     cpu: f64,
+    /// Most memory of the program while this query ran, bytes.
+    peak_bytes: u64,
     /// The first answer, for comparing; an error's text otherwise.
     answer: Result<Vec<u8>, String>,
 }
@@ -157,7 +164,7 @@ fn measure(
         .map(|panel| time_one(&mut connection, &process, &panel.path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| e.to_string())?;
-    let peak_bytes = process.usage().peak_bytes;
+    let peak_bytes = timings.iter().map(|t| t.peak_bytes).max().unwrap_or(0);
     if let Ok(seconds) = std::env::var("BENCH_HOLD") {
         eprintln!("bench: {} stays at {address} for {seconds} s", peer.name);
         std::thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(0)));
@@ -168,6 +175,7 @@ fn measure(
 }
 
 fn time_one(connection: &mut Connection, process: &Process, path: &str) -> std::io::Result<Timing> {
+    process.forget_peak();
     let begun = Instant::now();
     let reply = connection.get(path)?;
     let cold = begun.elapsed().as_secs_f64();
@@ -189,7 +197,8 @@ fn time_one(connection: &mut Connection, process: &Process, path: &str) -> std::
     times.sort_by(f64::total_cmp);
     // Half a tick stands for less than one.
     let cpu = (process.usage().cpu_seconds - cpu).max(0.005) / f64::from(runs);
-    Ok(Timing { cold, warm: times[times.len() / 2], cpu, answer })
+    let peak_bytes = process.usage().peak_bytes;
+    Ok(Timing { cold, warm: times[times.len() / 2], cpu, peak_bytes, answer })
 }
 
 fn geometric_mean(ratios: impl Iterator<Item = f64>) -> f64 {
@@ -220,21 +229,33 @@ fn print_table(panels: &[Panel], columns: &[Column]) {
         println!();
     }
     let Some(ours) = columns.iter().find(|c| c.kind == Kind::Pyrrha) else { return };
+    let prometheus = columns.iter().find(|c| c.kind == Kind::Prometheus);
+    let dear: Vec<bool> =
+        prometheus.map_or(Vec::new(), |c| c.timings.iter().map(|t| t.warm > DEAR).collect());
     for peer in columns.iter().filter(|c| c.kind != Kind::Pyrrha) {
-        let mean = |of: fn(&Timing) -> f64| {
-            let both = peer.timings.iter().zip(&ours.timings);
-            geometric_mean(
-                both.filter(|(p, o)| p.answer.is_ok() && o.answer.is_ok()).map(|(p, o)| of(p) / of(o)),
-            )
-        };
+        println!("\n{} needs, for each of ours (geometric mean):", peer.peer);
+        for (what, all) in [("all queries", true), ("queries that cost Prometheus over 5 ms", false)] {
+            let chosen: Vec<usize> =
+                (0..panels.len()).filter(|i| all || dear.get(*i) == Some(&true)).collect();
+            let mean = |of: fn(&Timing) -> f64| {
+                let both = chosen.iter().map(|i| (&peer.timings[*i], &ours.timings[*i]));
+                geometric_mean(
+                    both.filter(|(p, o)| p.answer.is_ok() && o.answer.is_ok()).map(|(p, o)| of(p) / of(o)),
+                )
+            };
+            let (cold, warm, cpu) = (mean(|t| t.cold), mean(|t| t.warm), mean(|t| t.cpu));
+            println!("- {what} ({}): cold {cold:.2}x, warm {warm:.2}x, CPU {cpu:.2}x", chosen.len());
+        }
+        let heaviest = |c: &Column| c.timings.iter().map(|t| t.peak_bytes).max().unwrap_or(0);
         println!(
-            "\n{} needs, for each of ours (geometric mean): cold {:.2}x, warm {:.2}x, CPU {:.2}x; peak memory {:.2}x",
-            peer.peer,
-            mean(|t| t.cold),
-            mean(|t| t.warm),
-            mean(|t| t.cpu),
-            peer.peak_bytes as f64 / ours.peak_bytes as f64,
+            "- peak memory in its heaviest query: {:.2}x",
+            heaviest(peer) as f64 / heaviest(ours).max(1) as f64
         );
+        let slower: Vec<&str> = (0..panels.len())
+            .filter(|i| ours.timings[*i].warm > peer.timings[*i].warm.max(SLACK))
+            .map(|i| panels[i].name.as_str())
+            .collect();
+        println!("- ours is slower, warm, in {}: {}", slower.len(), slower.join("; "));
     }
 }
 

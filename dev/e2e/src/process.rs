@@ -52,6 +52,11 @@ impl Process {
         Err(format!("{} not ready after three minutes", self.address))
     }
 
+    /// From here on the peak of memory is counted anew, where the system can do that.
+    pub fn forget_peak(&self) {
+        let _ = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+
     pub fn usage(&self) -> Usage {
         let pid = self.child.id();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
