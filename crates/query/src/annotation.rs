@@ -40,8 +40,8 @@ struct Annotation {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations {
     list: Vec<Annotation>,
-    /// How many came that are counted.
-    counted: usize,
+    /// How many came, those that were known included.
+    added: usize,
     /// Where a text stands in the list.
     known: HashMap<String, usize>,
 }
@@ -69,9 +69,9 @@ fn for_metric(text: &str, metric: &str) -> String {
 }
 
 impl Annotations {
-    /// Goes up with each annotation that says how often it came.
-    pub(crate) fn counted(&self) -> usize {
-        self.counted
+    /// Goes up with each annotation, known ones included.
+    pub(crate) fn added(&self) -> usize {
+        self.added
     }
 
     /// Adds what was noted elsewhere, later.
@@ -82,7 +82,7 @@ impl Annotations {
     }
 
     fn add(&mut self, level: Level, text: String, span: Span, detail: Detail) {
-        self.counted += usize::from(detail != Detail::Plain);
+        self.added += 1;
         // The same text always has the same level.
         let Some(known) = self.known.get(&text).and_then(|at| self.list.get_mut(*at)) else {
             self.known.insert(text.clone(), self.list.len());

@@ -83,11 +83,10 @@ fetch 1: {__name__="b",job="x"} from -299999 to 600000, all labels"#,
         (r#"a and on (job) b{job="x"}"#, [r#"{__name__="a",job="x"}"#, r#"{job="x",__name__="b"}"#]),
         (r#"rate(a{job="x"}[1m]) unless b"#, [r#"{job="x",__name__="a"}"#, r#"{__name__="b",job="x"}"#]),
         (r#"a unless b{job="x"}"#, [r#"{__name__="a"}"#, r#"{job="x",__name__="b"}"#]),
-        // The "many" side may be narrowed, the "one" side could hide an error.
-        (
-            r#"a * on (job) group_left () b{job="x"}"#,
-            [r#"{__name__="a",job="x"}"#, r#"{job="x",__name__="b"}"#],
-        ),
+        (r#"a * rate(b{job="x"}[1m])"#, [r#"{__name__="a",job="x"}"#, r#"{job="x",__name__="b"}"#]),
+        // Two partners are an error, but not when there is nothing to find: narrowing could hide it.
+        (r#"a * {job="x"}"#, [r#"{__name__="a"}"#, r#"{job="x"}"#]),
+        (r#"a * on (job) group_left () b{job="x"}"#, [r#"{__name__="a"}"#, r#"{job="x",__name__="b"}"#]),
         (r#"a{job="x"} * on (job) group_left () b"#, [r#"{job="x",__name__="a"}"#, r#"{__name__="b"}"#]),
         // Labels that are not matched on say nothing; series that only one side has count with `or`.
         (r#"a and on (i) b{job="x"}"#, [r#"{__name__="a"}"#, r#"{job="x",__name__="b"}"#]),

@@ -39,7 +39,7 @@ impl Eval<'_> {
         let (mut list, mut bytes, mut keep) = (Vec::new(), 0, true);
         let per_step = self.frame.per_step.is_some();
         self.enter(if per_step { Frame::tracking(grid.steps) } else { Frame::default() });
-        let counted = self.notes.counted();
+        let added = self.notes.added();
         let run = self.vector(child, grid, &mut |ev, out| {
             let more = out.bytes();
             if keep && (bytes + more > MOST_BYTES || ev.budget.hold(more).is_err()) {
@@ -57,8 +57,8 @@ impl Eval<'_> {
         let frame = self.leave();
         self.frame.merge(&frame);
         run?;
-        // Annotations that count how often they come must come as often as the text says.
-        if keep && self.notes.counted() == counted {
+        // An annotation tells where it came last: what brings one is evaluated again where it stands again.
+        if keep && self.notes.added() == added {
             let left = self.uses.get(id).copied().unwrap_or(0).saturating_sub(1);
             self.kept.insert(id, Kept { list, bytes, frame, left });
         } else {

@@ -5,7 +5,7 @@
 //! be an error (two series of the "one" side with the same labels) nor bring an annotation.
 
 use model::{METRIC_NAME, Matcher};
-use promql::{Binary, BinaryOp, Cardinality, Expr, ValueType, VectorMatching, VectorSelector};
+use promql::{Binary, BinaryOp, Expr, ValueType, VectorMatching, VectorSelector};
 
 /// Matchers to be added to the selector that is the left, and to the one that is the right operand.
 pub(super) fn push(b: &Binary) -> (Vec<Matcher>, Vec<Matcher>) {
@@ -21,11 +21,11 @@ pub(super) fn push(b: &Binary) -> (Vec<Matcher>, Vec<Matcher>) {
         BinaryOp::And => (true, true),
         BinaryOp::Unless => (false, true),
         BinaryOp::Or => return none,
-        // Only the "one" side is looked at for series with the same labels.
-        _ => (
-            m.card == Cardinality::ManyToOne || unique(m, &b.lhs),
-            m.card == Cardinality::OneToMany || unique(m, &b.rhs),
-        ),
+        // Two partners of one series are an error, unless the other side is empty. So neither side may have any.
+        _ => {
+            let both = unique(m, &b.lhs) && unique(m, &b.rhs);
+            (both, both)
+        }
     };
     let give = |to: bool, from: &Expr, into: &Expr| match (to, carried(from), plain(into)) {
         (true, Some(from), Some(into)) => {
@@ -40,7 +40,7 @@ pub(super) fn push(b: &Binary) -> (Vec<Matcher>, Vec<Matcher>) {
 /// Series of one metric differ in the labels that they are matched by.
 fn unique(m: &VectorMatching, side: &Expr) -> bool {
     let whole = !m.on && m.labels.is_empty();
-    whole && plain(side).is_some_and(|v| super::labels::one_metric(&v.matchers))
+    whole && carried(side).is_some_and(|v| super::labels::one_metric(&v.matchers))
 }
 
 fn matched(m: &VectorMatching, name: &str) -> bool {
