@@ -38,7 +38,17 @@ impl Db {
         let now = (m.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = name(now.as_secs(), rand::random());
         let target = m.dir.join("snapshots").join(&name);
-        m.disk.create_dir_all(&target).map_err(failed)?;
+        let done = self.fill_snapshot(&target, now.as_millis() as u64, skip_head);
+        if done.is_err() {
+            // Half a snapshot is of no use to anyone; a full disk gets its space back.
+            let _ = m.disk.remove_dir_all(&target);
+        }
+        done.map(|()| name)
+    }
+
+    fn fill_snapshot(&self, target: &Path, now_ms: u64, skip_head: bool) -> Result<(), StorageError> {
+        let m = self.maintainer();
+        m.disk.create_dir_all(target).map_err(failed)?;
         for block in m.blocks.list().iter() {
             let to = target.join(block.meta().ulid.to_string());
             m.disk.create_dir_all(&to.join("chunks")).map_err(failed)?;
@@ -50,13 +60,12 @@ impl Db {
             let range = TimeRange::new(min, max);
             let mut cut = HeadCut::new(head, range);
             let symbols = cut.symbols();
-            let meta =
-                BlockMeta::level_1(Ulid::from_parts(now.as_millis() as u64, rand::random()), min, max + 1);
+            let meta = BlockMeta::level_1(Ulid::from_parts(now_ms, rand::random()), min, max + 1);
             let rules = WriteRules { segment_bytes: m.segment_bytes, rechunk: Rechunk::default() };
-            block::compact::write(&m.disk, &target, meta, symbols, &mut cut, rules, &mut ())
+            block::compact::write(&m.disk, target, meta, symbols, &mut cut, rules, &mut ())
                 .map_err(failed)?;
         }
-        Ok(name)
+        Ok(())
     }
 
     /// Links the files of a folder; those that change in place are copied.

@@ -26,7 +26,7 @@ use tsdb::{Db, Options, ReplayHandle, Running};
 /// clock: they run without these.
 const FOUND: &[u64] = &[114, 248, 264, 279, 313, 388, 411, 506, 671, 838, 1088, 1188, 1267, 1483, 1490];
 /// Seeds that found something since.
-const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288];
+const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288, 3448, 3594];
 /// The same with histograms.
 const FOUND_WITH_HISTOGRAMS: &[u64] = &[];
 const SERIES: usize = 6;
@@ -83,6 +83,8 @@ struct Sim {
     unanswered: BTreeSet<(usize, i64)>,
     /// Before this time retention may have deleted: what is gone may be gone, and an older log may bring it back.
     retained_from: i64,
+    /// End of the newest block of in-order samples that ever was.
+    blocks_end: i64,
     running: Running,
     now: i64,
     /// Length of the shortest block.
@@ -195,6 +197,7 @@ impl Sim {
             deleted: Vec::new(),
             unanswered: BTreeSet::new(),
             retained_from: i64::MIN,
+            blocks_end: i64::MIN,
             running,
             now: START,
             range: step * 20,
@@ -476,6 +479,7 @@ impl Sim {
                 faults_end = 0;
                 self.note("faults end".into());
             }
+            self.blocks_end = self.blocks_end.max(blocks_end(&db));
             if let Some(mut more) = self.more.take() {
                 match more.below(40) {
                     0 => self.reload(&db, &mut more),
@@ -557,6 +561,15 @@ impl Sim {
         self.ensure(db.is_ok(), || format!("does not open again: {:?}", db.as_ref().err()));
         let Ok(db) = db else { return };
         let found = self.read(&db, "after a restart");
+        if blocks_end(&db) < self.blocks_end {
+            // The newest block is gone because all of it was deleted: as upstream, the log has its samples again.
+            for ((_, t), (fate, _)) in &mut self.truth {
+                if *t < self.blocks_end && *fate == Fate::Gone {
+                    *fate = Fate::Open;
+                }
+            }
+        }
+        self.blocks_end = blocks_end(&db);
         if self.power && !self.sync {
             // Only what was durable is sure: nothing is invented, but the newest may be gone, deletions too.
             for (at, v) in &found {
@@ -613,6 +626,14 @@ fn open_on(
         ..Options::default()
     };
     Db::open(disk, dir, options, &meter::Registry::new(), ReplayHandle::default())
+}
+
+/// End of the newest block that was not made of late samples.
+fn blocks_end(db: &Db) -> i64 {
+    let metas = db.blocks().into_iter().map(|b| b.meta_json);
+    let metas = metas.map(|text| serde_json::from_str::<serde_json::Value>(&text).expect("meta.json"));
+    let in_order = metas.filter(|m| !m["compaction"]["hints"].to_string().contains("from-out-of-order"));
+    in_order.filter_map(|m| m["maxTime"].as_i64()).max().unwrap_or(i64::MIN)
 }
 
 thread_local! {

@@ -1,6 +1,7 @@
 //! `tsdb analyze`: what makes a block large, as promtool counts it.
 
 use super::blocks::{self, Parts};
+use super::progress::Progress;
 use super::text::go_duration;
 use super::{failed, one};
 use block::Block;
@@ -119,7 +120,9 @@ struct Counts {
 impl Counts {
     fn of(parts: &Parts, ids: &[u32], span: i64) -> Result<Counts, String> {
         let mut counts = Counts { pairs: BTreeMap::new(), names: BTreeMap::new(), entries: 0 };
-        for id in ids {
+        let mut progress = Progress::new("Reading the index", "series", ids.len());
+        for (done, id) in ids.iter().enumerate() {
+            progress.at(done);
             let (labels, chunks) = parts.index.series(*id).map_err(|e| e.to_string())?;
             let covered = match (chunks.first(), chunks.last()) {
                 (Some(first), Some(last)) => last.range.max.saturating_sub(first.range.min),
@@ -155,7 +158,9 @@ fn compaction(parts: &Parts, ids: &[u32]) -> Result<(), String> {
     let (mut float_samples, mut float_bytes) = (Vec::new(), Vec::new());
     let (mut histogram_samples, mut histogram_bytes, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
     let mut total = 0;
-    for id in ids {
+    let mut progress = Progress::new("Reading chunks", "series", ids.len());
+    for (done, id) in ids.iter().enumerate() {
+        progress.at(done);
         let (labels, metas) = parts.index.series(*id).map_err(|e| e.to_string())?;
         for meta in metas {
             let (encoding, data) = parts.chunks.chunk(meta.reference).map_err(|e| e.to_string())?;
@@ -182,6 +187,7 @@ fn compaction(parts: &Parts, ids: &[u32]) -> Result<(), String> {
             );
         }
     }
+    drop(progress);
     say!("\nCompaction analysis:\n");
     distribution("samples per float chunk", float_samples, total);
     distribution("bytes per float chunk", float_bytes, total);

@@ -2,6 +2,7 @@
 //! than one window stands in memory.
 
 use super::lint::read_stdin;
+use super::progress::Progress;
 use super::{blocks, failed, one};
 use block::chunks::DEFAULT_SEGMENT_BYTES;
 use block::{BlockBuilder, BlockMeta, ChunkData};
@@ -11,7 +12,7 @@ use model::{Labels, LabelsBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use storage::SampleBuf;
 use ulid::Ulid;
 use wire::exposition::{Entry, LabelBuf, ParserOptions, TextParser};
@@ -19,7 +20,7 @@ use wire::exposition::{Entry, LabelBuf, ParserOptions, TextParser};
 const BLOCK_MS: i64 = 2 * 3_600_000;
 
 /// Ranges that blocks are compacted to: 2 h, 20 h, 200 h.
-fn block_duration(max_ms: i64) -> i64 {
+pub(crate) fn block_duration(max_ms: i64) -> i64 {
     let ranges = [BLOCK_MS, 10 * BLOCK_MS, 100 * BLOCK_MS];
     ranges.into_iter().rev().find(|r| *r <= max_ms).unwrap_or(BLOCK_MS)
 }
@@ -53,13 +54,11 @@ fn run(m: &ArgMatches) -> Result<(), String> {
     };
     let windows = import.windows().map_err(|e| format!("getting min and max timestamp: {e}"))?;
     let readable = m.get_flag("human-readable");
-    let begun = Instant::now();
+    let mut progress = Progress::new("Writing", "blocks", windows.len());
     let mut header = true;
     for (done, start) in windows.iter().enumerate() {
         let written = import.block(*start).map_err(|e| format!("block creation: process blocks: {e}"))?;
-        if begun.elapsed().as_secs() >= 2 {
-            eprintln!("{} of {} blocks", done + 1, windows.len());
-        }
+        progress.at(done + 1);
         if let Some(row) = written.filter(|_| !m.get_flag("quiet")) {
             put!("{}", blocks::rows(&[row], header, readable));
             header = false;
@@ -115,30 +114,7 @@ impl Import<'_> {
 
     /// Writes the block of one window.
     fn block(&self, start: i64) -> Result<Option<(BlockMeta, PathBuf)>, String> {
-        let series = self.series(start)?;
-        let ends = |f: fn(&SampleBuf) -> Option<&i64>| series.values().filter_map(f).copied();
-        let (Some(first), Some(last)) = (ends(|s| s.times.first()).min(), ends(|s| s.times.last()).max())
-        else {
-            return Ok(None);
-        };
-        let symbols: BTreeSet<Box<str>> =
-            series.keys().flat_map(|l| l.iter().flat_map(|(n, v)| [n, v])).map(Box::from).collect();
-        let meta = BlockMeta::level_1(fresh_ulid(), first, last + 1);
-        let disk = OsDisk::shared();
-        let wrong = |e: block::BlockError| format!("flush: {e}");
-        let mut builder =
-            BlockBuilder::create(disk, self.out, meta, symbols, DEFAULT_SEGMENT_BYTES).map_err(wrong)?;
-        for (labels, samples) in &series {
-            let chunks = storage::merge::encode(samples).map_err(|e| format!("flush: {e}"))?;
-            let data: Vec<ChunkData<'_>> = chunks
-                .iter()
-                .map(|c| ChunkData { range: c.range, encoding: c.encoding, data: &c.data })
-                .collect();
-            builder.add_series(labels, &data).map_err(wrong)?;
-        }
-        let Some(folder) = builder.finish().map_err(wrong)? else { return Ok(None) };
-        let meta = BlockMeta::read(&OsDisk, &folder).map_err(wrong)?;
-        Ok(Some((meta, folder)))
+        write_block(self.out, &self.series(start)?)
     }
 
     /// All samples of one window, in order of labels and time.
@@ -166,6 +142,35 @@ impl Import<'_> {
         }
         Ok(series)
     }
+}
+
+/// Writes one block; `None` when there are no samples. Makes the directory.
+pub(crate) fn write_block(
+    out: &Path,
+    series: &BTreeMap<Labels, SampleBuf>,
+) -> Result<Option<(BlockMeta, PathBuf)>, String> {
+    let ends = |f: fn(&SampleBuf) -> Option<&i64>| series.values().filter_map(f).copied();
+    let (Some(first), Some(last)) = (ends(|s| s.times.first()).min(), ends(|s| s.times.last()).max()) else {
+        return Ok(None);
+    };
+    let symbols: BTreeSet<Box<str>> =
+        series.keys().flat_map(|l| l.iter().flat_map(|(n, v)| [n, v])).map(Box::from).collect();
+    let meta = BlockMeta::level_1(fresh_ulid(), first, last + 1);
+    let disk = OsDisk::shared();
+    disk.create_dir_all(out).map_err(|e| format!("create output dir: {e}"))?;
+    let wrong = |e: block::BlockError| format!("flush: {e}");
+    let mut builder = BlockBuilder::create(disk, out, meta, symbols, DEFAULT_SEGMENT_BYTES).map_err(wrong)?;
+    for (labels, samples) in series.iter().filter(|(_, samples)| !samples.is_empty()) {
+        let chunks = storage::merge::encode(samples).map_err(|e| format!("flush: {e}"))?;
+        let data: Vec<ChunkData<'_>> = chunks
+            .iter()
+            .map(|c| ChunkData { range: c.range, encoding: c.encoding, data: &c.data })
+            .collect();
+        builder.add_series(labels, &data).map_err(wrong)?;
+    }
+    let Some(folder) = builder.finish().map_err(wrong)? else { return Ok(None) };
+    let meta = BlockMeta::read(&OsDisk, &folder).map_err(wrong)?;
+    Ok(Some((meta, folder)))
 }
 
 /// By time. A repeated sample is taken once; two values for one time are refused.

@@ -1,5 +1,6 @@
 //! Reading a data directory without its lock and without changing it; `tsdb list`.
 
+use super::progress::Progress;
 use super::text::{base2_bytes, go_duration, go_time, table};
 use super::{failed, one};
 use block::chunks::ChunkReader;
@@ -24,11 +25,21 @@ pub(crate) fn folders(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, String> {
     Ok(named.filter_map(|e| Some((Ulid::from_string(&e.name).ok()?, dir.join(&e.name)))).collect())
 }
 
-/// All blocks, sorted by their first time.
+/// All blocks, sorted by their first time. One whose `meta.json` cannot be read counts as unfinished: it is named on
+/// standard error and left out.
 pub(crate) fn open_all(dir: &Path) -> Result<Vec<Arc<Block>>, String> {
     let mut blocks = Vec::new();
-    for (_, folder) in folders(dir)? {
-        let block = Block::open(&OsDisk, &folder).map_err(|e| format!("opening block: {e}"))?;
+    let folders = folders(dir)?;
+    let mut progress = Progress::new("Opening", "blocks", folders.len());
+    for (done, (ulid, folder)) in folders.into_iter().enumerate() {
+        progress.at(done);
+        if let Err(e) = BlockMeta::read(&OsDisk, &folder) {
+            eprintln!("skipping block {ulid}: {e}");
+            continue;
+        }
+        let corrupted = |e: &dyn std::fmt::Display| format!("corrupted block {ulid}: {e}");
+        OsDisk.list(&folder.join("chunks")).map_err(|e| corrupted(&e))?;
+        let block = Block::open(&OsDisk, &folder).map_err(|e| corrupted(&e))?;
         blocks.push(Arc::new(block));
     }
     blocks.sort_by_key(|b| b.meta().min_time);

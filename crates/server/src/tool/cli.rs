@@ -237,15 +237,21 @@ fn tsdb() -> Command {
             .arg(time("max-time", "9223372036854775807"))
             .arg(several("match").help("Series selector. Can be specified multiple times"))
     };
+    let count = |name, default, help| {
+        arg(name).default_value(default).value_parser(clap::value_parser!(usize)).help(help)
+    };
     let readable = || flag("human-readable").short('r').help("Print human readable values");
     group("tsdb", "Run tsdb commands.")
         .subcommand(
-            group("bench", "Run benchmarks (not built in this version).").subcommand(
+            group("bench", "Run benchmarks.").subcommand(
                 Command::new("write")
-                    .arg(arg("out"))
-                    .arg(arg("metrics"))
-                    .arg(arg("scrapes"))
-                    .arg(Arg::new("file")),
+                    .about("Run a write performance benchmark.")
+                    .arg(arg("out").default_value("benchout").help("Set the output path; what is there goes"))
+                    .arg(count("metrics", "10000", "Number of metrics to read"))
+                    .arg(count("scrapes", "3000", "Number of scrapes to simulate"))
+                    .arg(Arg::new("file").help(
+                        "Input file, one label set a line: {\"__name__\":\"a\",\"b\":\"c\"}; without it series are made up",
+                    )),
             ),
         )
         .subcommand(
@@ -291,14 +297,30 @@ fn tsdb() -> Command {
                 )
                 .subcommand(
                     Command::new("rules")
-                        .about("Create blocks of data for new recording rules (not built in this version).")
-                        .arg(existing_files("rule-files", true))
+                        .about("Create blocks of data for new recording rules.")
+                        .arg(
+                            existing_files("rule-files", true)
+                                .help("Files with recording rules; alerting rules in them are left out"),
+                        )
                         .arg(http_config())
-                        .arg(arg("url"))
-                        .arg(arg("start").required(true))
-                        .arg(arg("end"))
-                        .arg(arg("output-dir"))
-                        .arg(arg("eval-interval")),
+                        .arg(
+                            arg("url")
+                                .default_value("http://localhost:9090")
+                                .help("The server that has the data and evaluates the rules"),
+                        )
+                        .arg(
+                            arg("start")
+                                .required(true)
+                                .help("The first time to evaluate (RFC3339 or Unix timestamp). Required"),
+                        )
+                        .arg(arg("end").help("The last time; three hours ago where it is left out"))
+                        .arg(arg("output-dir").default_value("data/").help("Where blocks are written to"))
+                        .arg(
+                            arg("eval-interval")
+                                .default_value("60s")
+                                .value_parser(duration)
+                                .help("How often to evaluate where the group does not say"),
+                        ),
                 ),
         )
 }

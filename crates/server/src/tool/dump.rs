@@ -1,13 +1,14 @@
 //! `tsdb dump` and `tsdb dump-openmetrics`: all samples of a data directory as text.
 
 use super::head::{self, LogSeries};
+use super::progress::Progress;
 use super::{blocks, failed, many, one};
 use clap::ArgMatches;
 use model::float::go_string;
 use model::labels::quote;
 use model::{METRIC_NAME, Matcher, TimeRange};
 use std::collections::HashSet;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 use storage::merge::series_sets;
 use storage::{SampleBuf, SelectHints, Series, SeriesSet};
@@ -67,8 +68,13 @@ fn write(set: &mut dyn SeriesSet, range: TimeRange, shape: Shape) -> Result<(), 
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut samples = SampleBuf::default();
     let mut seen = HashSet::new();
+    // Into a terminal goes the dump itself.
+    let mut progress = Progress::new("dump", "series", 0).quiet(std::io::stdout().is_terminal());
+    let mut done = 0;
     let told = |e: std::io::Error| e.to_string();
     while let Some(series) = set.next().map_err(|e| e.to_string())? {
+        progress.at(done);
+        done += 1;
         samples.clear();
         series.read(range, &mut samples).map_err(|e| e.to_string())?;
         match shape {

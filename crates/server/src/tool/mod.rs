@@ -17,6 +17,8 @@ macro_rules! put {
 
 mod analyze;
 mod backfill;
+mod backfill_rules;
+mod bench_write;
 mod blocks;
 mod check;
 mod cli;
@@ -26,9 +28,11 @@ mod dump;
 mod head;
 mod lint;
 mod print;
+mod progress;
 mod promql;
 mod push;
 mod query;
+mod rule_files;
 mod text;
 mod verify;
 
@@ -47,7 +51,7 @@ pub(crate) const TOOLS: [(&str, &str); 6] = [
     ("query", "instant, range, series, labels: ask a server"),
     ("debug", "metrics: collect what a server says of itself"),
     ("push", "metrics: send text to a receiver"),
-    ("tsdb", "list, analyze, dump, dump-openmetrics, create-blocks-from, verify: a data directory"),
+    ("tsdb", "list, analyze, dump, dump-openmetrics, create-blocks-from, verify, bench: a data directory"),
     ("promql", "format, label-matchers: edit queries (with --experimental)"),
 ];
 
@@ -113,6 +117,8 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["tsdb", "dump-openmetrics"] => dump::openmetrics(m),
         ["tsdb", "verify"] => verify::verify(m),
         ["tsdb", "create-blocks-from", "openmetrics"] => backfill::openmetrics(m),
+        ["tsdb", "create-blocks-from", "rules"] => backfill_rules::rules(m),
+        ["tsdb", "bench", "write"] => bench_write::write(m),
         ["promql", "format"] => promql::format(m),
         ["promql", "label-matchers", "set"] => promql::set(m),
         ["promql", "label-matchers", "delete"] => promql::delete(m),

@@ -14,7 +14,7 @@ fn gate(m: &ArgMatches) -> Result<(), u8> {
 }
 
 /// What of the language `--enable-feature` turns on.
-fn options(m: &ArgMatches) -> Options {
+pub(crate) fn options(m: &ArgMatches) -> Options {
     let mut options = Options { duration_expressions: true, ..Options::default() };
     for name in many(m, "enable-feature").iter().flat_map(|list| list.split(',')) {
         match name {

@@ -18,16 +18,17 @@ const SECOND: i128 = 1_000_000_000;
 const EVER: i128 = 9999 * 3600 * SECOND;
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
-type Params = Vec<(&'static str, String)>;
+pub(crate) type Params = Vec<(&'static str, String)>;
 
-struct Server<'m> {
+/// A server that answers the query API.
+pub(crate) struct Server<'m> {
     url: Url,
     client: Client,
     headers: Vec<(&'m str, &'m str)>,
 }
 
 /// A failed call, as the Go client words it.
-struct ApiError {
+pub(crate) struct ApiError {
     text: String,
     detail: String,
 }
@@ -44,13 +45,22 @@ impl ApiError {
         }
         FAILED
     }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl<'m> Server<'m> {
     fn of(m: &'m ArgMatches) -> Result<Self, u8> {
         let wrong = |e| failed(format_args!("error creating API client: {e}"));
         let url = server_url(one(m, "server")).map_err(wrong)?;
-        let client = Client::new(m, Some(&url)).map_err(wrong)?;
+        Server::at(m, url).map_err(wrong)
+    }
+
+    /// With the HTTP settings and headers of a command line.
+    pub(crate) fn at(m: &'m ArgMatches, url: Url) -> Result<Self, String> {
+        let client = Client::new(m, Some(&url))?;
         let pairs = m.try_get_many::<(String, String)>("header").ok().flatten();
         let headers = pairs.into_iter().flatten().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         Ok(Server { url, client, headers })
@@ -69,7 +79,7 @@ impl<'m> Server<'m> {
     }
 
     /// `data` of the answer; asked by POST where `post` says so, by GET when the server does not take that.
-    fn ask(&self, path: &str, params: &Params, post: bool) -> Result<Value, ApiError> {
+    pub(crate) fn ask(&self, path: &str, params: &Params, post: bool) -> Result<Value, ApiError> {
         let form = Serializer::new(String::new()).extend_pairs(params).finish();
         let url = join(&self.url, path);
         if post {

@@ -1,6 +1,7 @@
 //! `tsdb verify`: reads everything that blocks hold and says what is wrong. Nothing of promtool does this.
 
 use super::blocks::{self, Parts};
+use super::progress::Progress;
 use super::{FAILED, failed, one};
 use block::postings::List as _;
 use block::tombstone::Tombstones;
@@ -8,12 +9,10 @@ use clap::ArgMatches;
 use disk::OsDisk;
 use model::{Labels, TimeRange};
 use std::path::Path;
-use std::time::Instant;
 use storage::SampleBuf;
 
 /// Faults of one block that are told; more are counted.
 const TOLD: usize = 20;
-const PROGRESS_SECONDS: u64 = 2;
 
 struct Report {
     name: String,
@@ -47,7 +46,8 @@ pub(crate) fn verify(m: &ArgMatches) -> u8 {
     let mut broken = 0;
     for (i, (ulid, folder)) in folders.iter().enumerate() {
         let mut report = Report { name: ulid.to_string(), faults: 0 };
-        let progress = (!m.get_flag("quiet")).then(|| format!("block {} of {}", i + 1, folders.len()));
+        let what = format!("block {} of {}", i + 1, folders.len());
+        let quiet = m.get_flag("quiet");
         let seen = match Parts::open(folder) {
             Ok(parts) => {
                 if parts.meta.ulid != *ulid {
@@ -56,7 +56,7 @@ pub(crate) fn verify(m: &ArgMatches) -> u8 {
                 if let Err(e) = Tombstones::read(&OsDisk, folder) {
                     report.fault(e);
                 }
-                block(&parts, &mut report, progress.as_deref())
+                block(&parts, &mut report, what, quiet)
             }
             Err(e) => {
                 report.fault(e);
@@ -77,7 +77,7 @@ pub(crate) fn verify(m: &ArgMatches) -> u8 {
     if broken == 0 { 0 } else { FAILED }
 }
 
-fn block(parts: &Parts, report: &mut Report, progress: Option<&str>) -> Seen {
+fn block(parts: &Parts, report: &mut Report, what: String, quiet: bool) -> Seen {
     let mut seen = Seen::default();
     let ids: Vec<u32> = match parts.index.all_postings() {
         Ok(ids) => ids.iter().collect(),
@@ -90,14 +90,10 @@ fn block(parts: &Parts, report: &mut Report, progress: Option<&str>) -> Seen {
         report.fault("list of all series is not sorted");
     }
     postings(parts, &ids, report);
-    let (mut before, mut told) = (None::<Labels>, Instant::now());
+    let mut before = None::<Labels>;
+    let mut progress = Progress::new(what, "series", ids.len()).quiet(quiet);
     for (done, id) in ids.iter().enumerate() {
-        if let Some(progress) = progress
-            && told.elapsed().as_secs() >= PROGRESS_SECONDS
-        {
-            eprintln!("{progress}: {done} of {} series", ids.len());
-            told = Instant::now();
-        }
+        progress.at(done);
         match parts.index.series(*id) {
             Ok((labels, chunks)) => {
                 if before.as_ref().is_some_and(|b| *b >= labels) {

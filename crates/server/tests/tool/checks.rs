@@ -101,7 +101,12 @@ fn command_lines() {
     ] {
         check(here, args, "", (1, "", &format!("promtool: error: {text}, try --help\n")));
     }
-    check(here, &["tsdb", "bench", "write"], "", (1, "", "tsdb bench write: not built in this version\n"));
+    check(
+        here,
+        &["query", "analyze", "--server=x", "--type=y", "--match=z"],
+        "",
+        (1, "", "query analyze: not built in this version\n"),
+    );
     check(here, &["check", "rules"], "", (1, "", "check rules: not built in this version\n"));
     for help in [&["--help"][..], &["help"]] {
         let got = pyrrha(here, help);

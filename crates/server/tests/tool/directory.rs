@@ -77,3 +77,50 @@ fn verify_finds_flipped_bits() {
         std::fs::write(&path, whole).expect("written");
     }
 }
+
+/// Every file that may be damaged: named, with promtool's exit code.
+#[test]
+fn damaged_blocks_are_named() {
+    let dir = tempfile::tempdir().expect("dir");
+    let dir = dir.path();
+    filled(dir);
+    let block =
+        std::fs::read_dir(dir.join("data")).expect("list").next().expect("block").expect("entry").path();
+    let id = block.file_name().expect("name").to_string_lossy().into_owned();
+    let cases = [
+        ("meta.json", b"{" as &[u8], 0, format!("skipping block {id}: ")),
+        ("index", b"short", 1, format!("corrupted block {id}: ")),
+        ("chunks/000001", b"", 1, String::new()),
+    ];
+    for (file, content, code, text) in cases {
+        let whole = std::fs::read(block.join(file)).expect("read");
+        std::fs::write(block.join(file), content).expect("written");
+        let got = tool(dir, &["tsdb", "dump", "data"], "");
+        assert_eq!(got.code, Some(code), "{file}: {got:?}");
+        assert!(got.stderr.starts_with(&text) && got.stderr.contains(&id), "{file}: {got:?}");
+        std::fs::write(block.join(file), whole).expect("written");
+    }
+    std::fs::rename(block.join("chunks"), block.join("away")).expect("renamed");
+    let gone = format!("corrupted block {id}: open data/{id}/chunks: no such file or directory\n");
+    check(dir, &["tsdb", "list", "data"], "", (1, "", &gone));
+}
+
+#[test]
+fn a_bench_writes_what_it_says() {
+    let dir = tempfile::tempdir().expect("dir");
+    let dir = dir.path();
+    let series = "{\"__name__\":\"a\",\"x\":\"1\"}\n{\"x\":\"2\",\"__name__\":\"a\"}\n{\"__name__\":\"a\",\"x\":\"1\"}\n";
+    std::fs::write(dir.join("series.json"), series).expect("written");
+    let args = ["tsdb", "bench", "write", "--out=out", "--scrapes=150", "series.json"];
+    for _ in 0..2 {
+        let got = tool(dir, &args, "");
+        assert_eq!(got.code, Some(0), "{got:?}");
+        // Two series; scrapes come in hundreds, as promtool's.
+        assert!(got.stdout.contains("\n > total samples: 400\n"), "{}", got.stdout);
+    }
+    let dump = tool(dir, &["tsdb", "dump", "out/storage"], "").stdout;
+    assert_eq!(dump.lines().count(), 400);
+    std::fs::write(dir.join("out/mine"), "").expect("written");
+    let kept = "out is not the output of a benchmark: it holds mine\n";
+    check(dir, &args, "", (1, "", kept));
+}

@@ -119,3 +119,38 @@ fn push() {
         (Some(1), "  FAILED: server returned HTTP status 400 Bad Request: out of order sample\n")
     );
 }
+
+#[test]
+fn rules_over_the_past() {
+    const RULES: &str = "groups:\n- name: g\n  interval: 1m\n  labels: {team: z}\n  rules:\n  - record: job:a:sum\n    expr: sum( a )\n    labels: {env: prod}\n";
+    const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"env":"x"},"values":[[1700000057.427,"1"],[1700000117.427,"+Inf"]]}]}}"#;
+    let dir = tempfile::tempdir().expect("dir");
+    let dir = dir.path();
+    std::fs::write(dir.join("rules.yml"), RULES).expect("written");
+    let (address, asked) = serve("200 OK", MATRIX);
+    let url = format!("--url={address}");
+    let command = ["tsdb", "create-blocks-from", "rules"];
+    let args =
+        [&command[..], &["--start=1700000000", "--end=1700000200", &url, "--output-dir=out", "rules.yml"]];
+    let got = tool(dir, &args.concat(), "");
+    assert_eq!(got.code, Some(0), "{got:?}");
+    let request = String::from_utf8(asked.recv().expect("asked")).expect("text");
+    // At the times at which a server evaluates this group of this file.
+    let form = "query=sum%28a%29&start=1700000057.4267";
+    assert!(request.contains(form) && request.ends_with("&end=1700000200&step=60"), "{request}");
+    let dump = "{__name__=\"job:a:sum\", env=\"prod\", team=\"z\"} 1 1700000057427\n\
+                {__name__=\"job:a:sum\", env=\"prod\", team=\"z\"} +Inf 1700000117427\n";
+    check(dir, &["tsdb", "dump", "out"], "", (0, dump, ""));
+    for (args, text) in [
+        (&["--start=5", "--end=4", "rules.yml"], "start time is not before end time"),
+        (
+            &["--start=x", "--end=4", "rules.yml"],
+            "error parsing start time: cannot parse \"x\" to a valid timestamp",
+        ),
+        (&["--start=1", "--url=http://127.0.0.1:1", "rules.yml"], "error importing rules"),
+    ] {
+        let got = tool(dir, &[&command[..], args].concat(), "");
+        assert_eq!(got.code, Some(1), "{got:?}");
+        assert!(got.stderr.trim_end().ends_with(text), "{got:?}");
+    }
+}

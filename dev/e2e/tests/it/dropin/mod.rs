@@ -94,8 +94,9 @@ impl Case {
         Kinds { histograms: true, gauges: self.newer, custom: self.newer }
     }
 
+    /// 2.42 refuses late histograms.
     fn late_kinds(&self) -> Kinds {
-        Kinds::FLOATS
+        if self.newer { self.kinds() } else { Kinds::FLOATS }
     }
 }
 
