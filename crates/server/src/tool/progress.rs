@@ -44,7 +44,7 @@ impl Progress {
     /// So much is done.
     pub(crate) fn at(&mut self, done: usize) {
         // The clock costs more than many a step.
-        if done % 64 != 0 && self.total > 1000 {
+        if !done.is_multiple_of(64) && self.total > 1000 {
             return;
         }
         let Some(terminal) = self.terminal else { return };
