@@ -180,3 +180,264 @@ fn deletion_reaches_blocks_and_head_and_snapshots_hold_everything() {
     drop(db);
     assert!(read(&open(dir.path(), options()), TimeRange::ALL) == truth, "after a restart");
 }
+
+fn metas(db: &Db) -> Vec<serde_json::Value> {
+    db.blocks().iter().map(|b| serde_json::from_str(&b.meta_json).expect("meta.json")).collect()
+}
+
+fn ulids(db: &Db) -> Vec<String> {
+    metas(db).iter().map(|m| m["ulid"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// Three blocks of two hours that rest until the next one is there.
+fn eight_hours(db: &Db, truth: &mut Truth) {
+    for minute in 0..540 {
+        write(db, truth, START + minute * 60_000);
+    }
+    while spans(db).len() < 3 {
+        db.maintain(None).expect("maintains");
+    }
+    assert_eq!(spans(db), [(0, 2), (2, 4), (4, 6)]);
+}
+
+fn one_more_block(db: &Db, truth: &mut Truth) {
+    for minute in 540..660 {
+        write(db, truth, START + minute * 60_000);
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_joined_is_marked_and_left_out() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), options());
+    eight_hours(&db, &mut truth);
+    let chunks = dir.path().join(&ulids(&db)[1]).join("chunks/000001");
+    let mut bytes = std::fs::read(&chunks).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    // In place: the store has the file mapped.
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().write(true).open(&chunks).expect("opens");
+    file.write_all_at(&bytes, 0).expect("writes");
+    one_more_block(&db, &mut truth);
+    assert!(db.maintain(None).is_err());
+    db.maintain(None).expect("goes on without them");
+    assert_eq!(spans(&db), [(0, 2), (2, 4), (4, 6), (6, 8)]);
+    let failed: Vec<bool> = metas(&db).iter().map(|m| m["compaction"]["failed"] == true).collect();
+    assert_eq!(failed, [true, true, true, false]);
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("lists").flatten().map(|e| e.file_name()).collect();
+    assert!(
+        names.iter().all(|n| !n.to_string_lossy().contains(".tmp")),
+        "nothing unfinished is left: {names:?}"
+    );
+}
+
+#[test]
+fn blocks_come_and_go_by_other_hands() {
+    let dir = tempfile::tempdir().expect("folder");
+    let other = tempfile::tempdir().expect("folder");
+    let (mut truth, mut theirs) = (Truth::new(), Truth::new());
+    let name = {
+        let db = open(other.path(), options());
+        eight_hours(&db, &mut theirs);
+        ulids(&db)[0].clone()
+    };
+    let db = open(dir.path(), options());
+    for minute in 0..10 {
+        write(&db, &mut truth, START + 20 * HOUR + minute * 60_000);
+    }
+    std::fs::rename(other.path().join(&name), dir.path().join(&name)).expect("moves");
+    assert!(spans(&db).is_empty());
+    db.maintain(None).expect("maintains");
+    assert_eq!(ulids(&db), [name.clone()]);
+    let mut both = theirs.clone();
+    both.values_mut().for_each(|s| s.retain(|t, _| *t < START + 2 * HOUR));
+    truth
+        .iter()
+        .for_each(|(l, s)| both.entry(l.clone()).or_default().extend(s.iter().map(|(t, v)| (*t, *v))));
+    assert!(read(&db, TimeRange::ALL) == both);
+    // Foreign folders and files are nobody's business.
+    std::fs::create_dir(dir.path().join("mine.tmp")).expect("makes");
+    std::fs::remove_dir_all(dir.path().join(&name)).expect("removes");
+    db.maintain(None).expect("maintains");
+    assert!(ulids(&db).is_empty());
+    drop(db);
+    let _ = open(dir.path(), options());
+    assert!(dir.path().join("mine.tmp").exists());
+}
+
+#[test]
+fn what_a_crash_leaves_of_replaced_blocks_goes() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let copy = tempfile::tempdir().expect("folder");
+    let parent = {
+        let db = open(dir.path(), options());
+        eight_hours(&db, &mut truth);
+        let parent = ulids(&db)[0].clone();
+        for part in ["", "chunks"] {
+            let (from, to) = (dir.path().join(&parent).join(part), copy.path().join(part));
+            std::fs::create_dir_all(&to).expect("makes");
+            for entry in std::fs::read_dir(from).expect("lists").flatten().filter(|e| e.path().is_file()) {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+            }
+        }
+        one_more_block(&db, &mut truth);
+        db.maintain(None).expect("maintains");
+        assert_eq!(spans(&db), [(0, 6), (6, 8)]);
+        parent
+    };
+    // A parent that is still there, and one that is there in part.
+    for damaged in [false, true] {
+        if damaged {
+            std::fs::write(copy.path().join("index"), b"torn").expect("writes");
+        }
+        for part in ["", "chunks"] {
+            let to = dir.path().join(&parent).join(part);
+            std::fs::create_dir_all(&to).expect("makes");
+            let entries = std::fs::read_dir(copy.path().join(part)).expect("lists").flatten();
+            for entry in entries.filter(|e| e.path().is_file()) {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+            }
+        }
+        std::fs::create_dir_all(dir.path().join(format!("{parent}.tmp-for-creation/chunks"))).expect("makes");
+        let db = open(dir.path(), options());
+        assert_eq!(spans(&db), [(0, 6), (6, 8)]);
+        assert!(read(&db, TimeRange::ALL) == truth);
+        assert!(!dir.path().join(&parent).exists(), "damaged: {damaged}");
+        assert!(!dir.path().join(format!("{parent}.tmp-for-creation")).exists());
+    }
+}
+
+#[test]
+fn blocks_wait_for_their_shipper() {
+    let dir = tempfile::tempdir().expect("folder");
+    let shipper = dir.path().join("thanos.shipper.json");
+    std::fs::write(&shipper, r#"{"version":1,"uploaded":[]}"#).expect("writes");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), Options { delay_compact_file: Some(shipper.clone()), ..options() });
+    eight_hours(&db, &mut truth);
+    one_more_block(&db, &mut truth);
+    db.maintain(None).expect("maintains");
+    assert_eq!(spans(&db), [(0, 2), (2, 4), (4, 6), (6, 8)]);
+    let names = serde_json::json!({ "version": 1, "uploaded": ulids(&db) });
+    std::fs::write(&shipper, names.to_string()).expect("writes");
+    db.maintain(None).expect("maintains");
+    assert_eq!(spans(&db), [(0, 6), (6, 8)]);
+    assert!(read(&db, TimeRange::ALL) == truth);
+}
+
+#[test]
+fn overlapping_blocks_can_be_left_to_others() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), Options { overlapping_compaction: false, ..options() });
+    ten_hours(&db, &mut truth);
+    assert_eq!(spans(&db), [(0, 6), (6, 8)]);
+    write(&db, &mut truth, START + 7 * HOUR + 30_000);
+    for minute in 600..720 {
+        write(&db, &mut truth, START + minute * 60_000);
+    }
+    db.maintain(None).expect("maintains");
+    assert_eq!(spans(&db), [(0, 6), (6, 8), (6, 8), (8, 10)]);
+    let hints: Vec<String> = metas(&db).iter().map(|m| m["compaction"]["hints"].to_string()).collect();
+    assert!(hints.iter().any(|h| h.contains("from-out-of-order")), "{hints:?} {:?}", spans(&db));
+    assert!(read(&db, TimeRange::ALL) == truth);
+    drop(db);
+    let db = open(dir.path(), options());
+    db.maintain(None).expect("maintains");
+    let spans = spans(&db);
+    assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0), "{spans:?}");
+    assert!(read(&db, TimeRange::ALL) == truth);
+}
+
+#[test]
+fn a_due_head_waits_for_its_delay() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    // A random share of two hundred hours: as good as never.
+    let long = Options { min_block_duration_ms: 2 * HOUR, compaction_delay_percent: 10_000, ..options() };
+    let db = open(dir.path(), long);
+    for minute in 0..240 {
+        write(&db, &mut truth, START + minute * 60_000);
+    }
+    db.maintain(None).expect("maintains");
+    assert!(spans(&db).is_empty());
+}
+
+#[test]
+fn stale_series_are_compacted_early() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let threshold = |share| Options {
+        running: Running { stale_series_threshold: share, ..options().running },
+        ..options()
+    };
+    let db = open(dir.path(), threshold(0.4));
+    for minute in 0..150 {
+        write(&db, &mut truth, START + minute * 60_000);
+    }
+    db.maintain(None).expect("maintains");
+    assert!(spans(&db).is_empty(), "nothing is stale");
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    let keys: Vec<Vec<u8>> = (0..SERIES / 2).map(|i| storage::key::of_labels(&labels(i))).collect();
+    let mut batch = Batch::default();
+    for (n, key) in (0..).zip(&keys) {
+        batch.samples.push(Sample { t: START + 150 * 60_000, v: stale });
+        batch.series.push(BatchSeries {
+            id: SeriesId::Key(key),
+            samples: n..n + 1,
+            histograms: 0..0,
+            exemplars: 0..0,
+        });
+    }
+    db.writer().write(&batch, &mut WriteOutcome::default()).expect("written");
+    db.maintain(None).expect("maintains");
+    assert_eq!(spans(&db), [(0, 2), (2, 4)]);
+    assert!(metas(&db).iter().all(|m| m["compaction"]["hints"][0] == "from-stale-series"));
+    assert_eq!(db.series_count(), (SERIES / 2) as u64);
+    let known = |db: &Db| {
+        let mut found = read(db, TimeRange::ALL);
+        found.values_mut().for_each(|s| s.retain(|_, v| !v.is_nan()));
+        found
+    };
+    assert!(known(&db) == truth);
+    // They come back from the log and are stored once.
+    drop(db);
+    let db = open(dir.path(), threshold(0.0));
+    assert!(known(&db) == truth, "after a restart");
+    for minute in 151..300 {
+        write(&db, &mut truth, START + minute * 60_000);
+    }
+    db.maintain(None).expect("maintains");
+    assert!(known(&db) == truth, "after the head was cut");
+}
+
+#[test]
+fn a_query_sees_one_state_of_blocks() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), options());
+    ten_hours(&db, &mut truth);
+    let within = TimeRange::new(START, START + 8 * HOUR - 1);
+    truth.values_mut().for_each(|s| s.retain(|t, _| within.contains(*t)));
+    let all = [Matcher::new(MatchOp::Equal, "__name__", "m").expect("valid")];
+    let querier = db.querier(within).expect("opens");
+    let mut set = querier.select(&all, &SelectHints::default()).expect("selects");
+    let first = set.next().expect("reads").expect("one");
+    db.delete_series(TimeRange::new(START, START + 3 * HOUR), &[all.to_vec()]).expect("deletes");
+    db.clean_tombstones().expect("cleans");
+    let mut found = Truth::new();
+    let mut next = Some(first);
+    while let Some(series) = next {
+        let mut samples = SampleBuf::default();
+        series.read(within, &mut samples).expect("decodes");
+        found.insert(series.labels().to_string(), samples.times.into_iter().zip(samples.floats).collect());
+        next = set.next().expect("reads");
+    }
+    assert!(found == truth, "the query goes on as it began");
+    truth.values_mut().for_each(|s| s.retain(|t, _| *t > START + 3 * HOUR));
+    assert!(read(&db, within) == truth, "a new one sees the deletion");
+}
