@@ -232,6 +232,7 @@ impl SegmentReader {
 
     /// Moves behind the next record and tells where its bytes are.
     fn advance(&mut self, scratch: &mut Scratch) -> Option<Result<Located, Damage>> {
+        self.release();
         let data: &[u8] = &self.map;
         match step(data, self.at, &mut scratch.joined) {
             Step::End => None,
