@@ -251,7 +251,7 @@ fn blocks_come_and_go_by_other_hands() {
     std::fs::rename(other.path().join(&name), dir.path().join(&name)).expect("moves");
     assert!(spans(&db).is_empty());
     db.maintain(None).expect("maintains");
-    assert_eq!(ulids(&db), [name.clone()]);
+    assert_eq!(ulids(&db), std::slice::from_ref(&name));
     let mut both = theirs.clone();
     both.values_mut().for_each(|s| s.retain(|t, _| *t < START + 2 * HOUR));
     truth
