@@ -12,6 +12,7 @@ mod json;
 mod lifecycle;
 mod own_metrics;
 mod params;
+pub mod query_log;
 mod router;
 mod state;
 mod v1;

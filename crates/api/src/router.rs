@@ -4,6 +4,7 @@ use crate::error::ApiError;
 use crate::instrument::HandlerMetrics;
 use crate::json::Json;
 use crate::params::{Form, MAX_FORM_BYTES};
+use crate::query_log::Origin;
 use crate::state::{Api, Ready};
 use crate::wrap::{Encoding, body_of, go_error, text};
 use crate::{health, home, lifecycle, own_metrics, v1};
@@ -29,6 +30,7 @@ pub(crate) struct Call {
     /// The variable part of the path, percent-encoded.
     pub(crate) name: String,
     pub(crate) encoding: Encoding,
+    pub(crate) origin: Origin,
 }
 
 /// A successful answer: `data` already written, or nothing at all (204).
@@ -314,7 +316,13 @@ async fn read_call(parts: &Parts, body: Body, name: String, encoding: Encoding) 
         false => bytes::Bytes::new(),
     };
     let form = Form::parse(&body, parts.uri.query().unwrap_or(""));
-    Ok(Call { form, name, encoding })
+    let peer = parts.extensions.get::<net::listen::Peer>();
+    let origin = Origin {
+        client: peer.map_or_else(String::new, |peer| peer.address.ip().to_string()),
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+    };
+    Ok(Call { form, name, encoding, origin })
 }
 
 pub(crate) fn not_ready(api: &Api) -> Response<Body> {

@@ -135,6 +135,7 @@ pub struct Api {
     scrape: OnceLock<Arc<dyn ScrapeStatus>>,
     replay: OnceLock<ReplayFn>,
     running: ArcSwap<Running>,
+    query_log: OnceLock<Arc<dyn crate::query_log::QueryLog>>,
 }
 
 impl Api {
@@ -161,6 +162,7 @@ impl Api {
                 scrape: OnceLock::new(),
                 replay: OnceLock::new(),
                 running: ArcSwap::default(),
+                query_log: OnceLock::new(),
             }
         })
     }
@@ -179,6 +181,15 @@ impl Api {
 
     pub fn set_scrape(&self, scrape: Arc<dyn ScrapeStatus>) {
         let _ = self.scrape.set(scrape);
+    }
+
+    /// Where queries are written down. Only the first call counts.
+    pub fn set_query_log(&self, log: Arc<dyn crate::query_log::QueryLog>) {
+        let _ = self.query_log.set(log);
+    }
+
+    pub(crate) fn query_log(&self) -> Option<&dyn crate::query_log::QueryLog> {
+        self.query_log.get().map(|log| &**log)
     }
 
     /// Where the progress of the replay is read while the store opens.

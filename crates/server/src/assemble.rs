@@ -3,6 +3,7 @@
 use crate::features_shown;
 use crate::flags::Settings;
 use crate::modes::Store;
+use crate::query_log::QueryFiles;
 use crate::reload::{Plan, SubqueryStep};
 use crate::{memory, process, version};
 use api::{BuildInfo, Doors, Options, Reading};
@@ -123,6 +124,8 @@ pub(crate) struct Rooms {
     pub(crate) plan: Plan,
     /// Scrapes may bring late samples.
     late_scrapes: Arc<AtomicBool>,
+    /// Where queries are written down; agents have none.
+    pub(crate) queries: Option<Arc<QueryFiles>>,
     discovery: discovery::Supervisor,
     /// Carries what discovery finds to scraping.
     carrier: JoinHandle<()>,
@@ -165,6 +168,9 @@ pub(crate) fn furnish(
         runtime: tokio::runtime::Handle::current(),
         flush_deadline: settings.flush_deadline,
     });
+    let slots = settings.max_concurrency.max(1);
+    let queries =
+        (!settings.agent).then(|| Arc::new(QueryFiles::open(disk, &settings.storage_path, slots, registry)));
     let stop_housekeeping = CancellationToken::new();
     let interval = match settings.agent {
         // An agent only looks whether it is time to truncate.
@@ -178,6 +184,7 @@ pub(crate) fn furnish(
         scrape,
         plan: plan.clone(),
         late_scrapes,
+        queries,
         discovery,
         carrier,
         remote,
@@ -230,6 +237,9 @@ impl Rooms {
         }
         if let Err(e) = self.scrape.apply_config(plan.jobs.clone()).await {
             failures.push(e.to_string());
+        }
+        if let Some(Err(e)) = self.queries.as_ref().map(|queries| queries.log_to(&plan.query_log_file)) {
+            failures.push(e);
         }
         self.discovery.apply(plan.discovery.clone()).await;
         failures

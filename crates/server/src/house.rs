@@ -159,6 +159,9 @@ impl House {
         };
         self.api.set_scrape(Arc::new(rooms.scrape.clone()));
         self.api.set_doors(assemble::doors(&self.settings, &self.disk, &rooms, &self.step));
+        if let Some(queries) = &rooms.queries {
+            self.api.set_query_log(queries.clone());
+        }
         let mut watch = Watch::new(plan.checksum.clone());
         let mut code = 0;
         if let Err(e) = self.apply(&rooms, &plan).await {

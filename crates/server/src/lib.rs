@@ -14,6 +14,7 @@ mod main_line;
 mod memory;
 mod modes;
 mod process;
+mod query_log;
 mod reload;
 mod signals;
 pub mod telemetry;

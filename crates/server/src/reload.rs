@@ -12,6 +12,7 @@ use model::labels::quote;
 use model::relabel::NameValidation;
 use remote::config::RemoteWriteConfig;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,6 +31,8 @@ pub struct Plan {
     /// An out-of-order window stands in the file, so that scrapes may be late as well.
     pub window_written: bool,
     pub evaluation_interval_ms: i64,
+    /// Where ended queries are logged; empty for nowhere.
+    pub query_log_file: PathBuf,
     /// As `/api/v1/status/config` shows it.
     pub yaml: String,
     /// Sections of the jobs, likewise.
@@ -144,7 +147,6 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
     for warning in &config.warnings {
         tracing::warn!(component = "config", "{warning}");
     }
-    tell_unbuilt(settings, &config);
     let window = config.storage.tsdb.out_of_order_time_window.map(|window| window.0);
     let exemplars = config.storage.exemplars.clone().unwrap_or_default().max_exemplars;
     let store = StoreConfig {
@@ -165,6 +167,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
         store,
         window_written: window.is_some_and(|ms| ms > 0),
         evaluation_interval_ms: config.global.evaluation_interval.0,
+        query_log_file: config.global.query_log_file.clone(),
         yaml: config.to_yaml(),
         pools_yaml: config.pools_yaml(),
         checksum,
@@ -227,14 +230,6 @@ pub fn retention_text(config: StoreConfig) -> String {
         parts.push(format!("{}%", config.retention_percent));
     }
     parts.join(" or ")
-}
-
-/// What the configuration room takes as upstream's and the store does not do yet.
-fn tell_unbuilt(settings: &Settings, config: &Config) {
-    if !config.global.query_log_file.as_os_str().is_empty() && !settings.agent {
-        let text = "global.query_log_file has no effect in this version: queries are not logged yet";
-        tracing::warn!(component = "config", "{text}");
-    }
 }
 
 /// How late samples may be: as written; where nothing is written, a receiver takes a night's outage.

@@ -3,6 +3,7 @@
 use crate::error::{ApiError, ErrorKind};
 use crate::json::Json;
 use crate::params::{parse_duration_ns, parse_limit, parse_time, time_param};
+use crate::query_log::{self, QueryLog};
 use crate::router::{Answer, BoxFuture, Call, Reply};
 use crate::state::{Api, Options};
 use axum::body::Body;
@@ -67,9 +68,6 @@ impl QueryMetrics {
             &["slice"],
         );
         let slice = |name: &str| Slice(times.with(&[name]), classes.with(&[name]));
-        // There is no query log before it is built.
-        registry.gauge("prometheus_engine_query_log_enabled", "State of the query log.").set(0.0);
-        registry.counter("prometheus_engine_query_log_failures_total", "The number of query log failures.");
         let refused = registry.counter_vec(
             "pyrrha_engine_queries_refused_total",
             "Queries that were refused for their memory, by the bound that they met: of the query, of all queries in \
@@ -239,6 +237,32 @@ impl Drop for Running {
     }
 }
 
+/// A query in the list of running ones.
+struct Listed<'a> {
+    log: &'a dyn QueryLog,
+    place: Option<usize>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.log.end(place);
+        }
+    }
+}
+
+/// Writes an ended query down, if that is wanted. Texts that are no query are not.
+fn write_down(api: &Api, call: &Call, span: &Span, stats: &QueryStats, error: Option<&str>) {
+    let Some(log) = api.query_log().filter(|log| log.wants_ended()) else { return };
+    let (start, end, step) = match *span {
+        Span::Instant(t) => (t, t, 0),
+        Span::Range(start, end, step) => (start, end, step),
+    };
+    let ended =
+        query_log::Ended { query: call.form.get("query"), start, end, step, error, origin: &call.origin };
+    log.ended(&query_log::line(&ended, |json| write_stats(json, stats)));
+}
+
 async fn run(
     api: Arc<Api>,
     call: Call,
@@ -271,23 +295,43 @@ async fn run(
     let permit = match permit {
         Ok(Ok(permit)) => permit,
         Ok(Err(_)) => return Err(ApiError::new(ErrorKind::Canceled, "query was canceled in query queue")),
-        Err(_) => return Err(ApiError::new(ErrorKind::Timeout, "query timed out in query queue")),
+        Err(_) => {
+            let text = "query timed out in query queue";
+            let mut stats = QueryStats::default();
+            stats.timings.exec_queue = queued.elapsed();
+            stats.timings.exec_total = stats.timings.exec_queue;
+            write_down(&api, &call, &span, &stats, Some(text));
+            return Err(ApiError::new(ErrorKind::Timeout, text));
+        }
     };
     let waited = queued.elapsed();
     let task = move || {
         let (_permit, _running) = (permit, running);
         let text = call.form.get("query");
+        let _listed =
+            api.query_log().map(|log| Listed { log, place: log.begin(&query_log::active_entry(text)) });
         let result = match span {
             Span::Instant(t) => reading.engine.instant(&*reading.queryable, text, t, &opts),
             Span::Range(start, end, step) => {
                 reading.engine.range(&*reading.queryable, text, start, end, step, &opts)
             }
         };
-        let mut result = result.map_err(|e| {
-            api.queries.refuse(&e);
-            api_error(e)
-        })?;
+        let mut result = match result {
+            Ok(result) => result,
+            Err(e) => {
+                api.queries.refuse(&e);
+                if e.error_type() != "bad_data" {
+                    let mut stats = QueryStats::default();
+                    stats.timings.exec_queue = waited;
+                    stats.timings.exec_total = queued.elapsed().saturating_sub(waited);
+                    stats.timings.eval_total = stats.timings.exec_total;
+                    write_down(&api, &call, &span, &stats, Some(&e.to_string()));
+                }
+                return Err(api_error(e));
+            }
+        };
         result.stats.timings.exec_queue = waited;
+        write_down(&api, &call, &span, &result.stats, None);
         api.queries.observe(&result.stats);
         if let Some(costs) = &result.explanation {
             let reply = Reply::data(|json| super::explain::write(json, costs));
@@ -322,6 +366,7 @@ fn encode(result: &QueryResult, stats: &str) -> Reply {
         json.raw("{\"resultType\":\"").raw(result.value.type_name()).raw("\",\"result\":");
         write_value(json, &result.value);
         if !stats.is_empty() {
+            json.raw(",");
             write_stats(json, &result.stats);
         }
         json.raw("}");
@@ -405,7 +450,7 @@ fn write_stats(json: &mut Json, stats: &QueryStats) {
         ("execQueueTime", t.exec_queue),
         ("execTotalTime", t.exec_total),
     ];
-    json.raw(",\"stats\":{\"timings\":{");
+    json.raw("\"stats\":{\"timings\":{");
     let mut first = true;
     for (name, time) in times {
         json.comma(&mut first).key(name).number(time.as_secs_f64());
