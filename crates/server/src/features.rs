@@ -80,7 +80,12 @@ const TABLE: &[(&str, Effect)] = &[
         "histograms-st-encoding",
         On(|f| f.histogram_starts = true, "Experimental ST-capable histogram chunk encoding enabled."),
     ),
-    ("memory-snapshot-on-shutdown", NotBuilt),
+    (
+        "memory-snapshot-on-shutdown",
+        NoOp(
+            "A snapshot of the head is taken on every clean stop; --no-storage.head-snapshot switches it off.",
+        ),
+    ),
     (
         "metadata-wal-records",
         On(|f| f.metadata_wal_records = true, "Experimental metadata records in WAL enabled"),

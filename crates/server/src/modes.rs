@@ -86,6 +86,7 @@ impl Store {
         let options = tsdb::Options {
             wal_segment_bytes: settings.wal_segment_bytes.unwrap_or(defaults.wal_segment_bytes),
             wal_compression: compression(settings),
+            head_snapshot: settings.head_snapshot,
             no_lockfile: !settings.lockfile,
             max_series: settings.max_series,
             wal_sync: settings.wal_sync,

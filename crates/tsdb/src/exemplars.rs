@@ -135,6 +135,18 @@ impl Exemplars {
         Ok(())
     }
 
+    /// All of them with their series, the one that came first at first.
+    pub(crate) fn in_order_of_arrival(&self) -> Vec<(u32, Stored)> {
+        let state = self.0.lock();
+        let of = |(series, of): (&u32, &OfSeries)| {
+            let series = *series;
+            of.list.iter().map(move |e| (series, e.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(u32, Stored)> = state.by_series.iter().flat_map(of).collect();
+        all.sort_by_key(|(_, e)| e.number);
+        all
+    }
+
     pub(crate) fn select(&self, range: TimeRange, matchers: &[Vec<Matcher>]) -> Vec<SeriesExemplars> {
         let state = self.0.lock();
         let mut out: Vec<SeriesExemplars> = Vec::new();

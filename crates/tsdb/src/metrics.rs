@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) late_unknown_samples: Counter,
     pub(crate) late_unknown_histograms: Counter,
     pub(crate) late_unknown_markers: Counter,
+    pub(crate) snapshot_failures: Counter,
     pub(crate) truncations: Counter,
     pub(crate) truncations_failed: Counter,
     pub(crate) wal_truncate_seconds: meter::Summary,
@@ -150,6 +151,10 @@ impl Metrics {
             late_unknown_samples: late_unknown.with(&["samples"]),
             late_unknown_histograms: late_unknown.with(&["histograms"]),
             late_unknown_markers: late_unknown.with(&["mmap_markers"]),
+            snapshot_failures: r.counter(
+                "prometheus_tsdb_snapshot_replay_error_total",
+                "Total number snapshot replays that failed.",
+            ),
             truncations: r.counter(
                 "prometheus_tsdb_head_truncations_total",
                 "Total number of head truncations attempted.",

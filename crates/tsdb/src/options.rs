@@ -34,6 +34,8 @@ pub struct Options {
     pub compaction_delay_percent: u32,
     /// Bytes of log that followers may hold back at most; 0 for no limit.
     pub hold_budget_bytes: u64,
+    /// Write a snapshot of the head on a clean stop, and start from one.
+    pub head_snapshot: bool,
     /// Keep no lock file in the data directory.
     pub no_lockfile: bool,
     /// Series at most; 0 for no ceiling. Known series go on when it is reached.
@@ -104,6 +106,7 @@ impl Default for Options {
             compaction_chunk_samples: DEFAULT_COMPACTION_CHUNK_SAMPLES,
             compaction_delay_percent: 0,
             hold_budget_bytes: 0,
+            head_snapshot: true,
             no_lockfile: false,
             max_series: 0,
             metadata_wal_records: false,

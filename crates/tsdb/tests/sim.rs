@@ -216,7 +216,9 @@ impl Sim {
     }
 
     fn open(&self) -> Result<Db, tsdb::OpenError> {
-        open_on(self.disk.shared(), Path::new(DATA), self.range, self.sync, self.running)
+        // Every fourth start is one of a program that knows nothing of snapshots of the head.
+        let knows = !(self.seed + self.restarts).is_multiple_of(4);
+        open_on(self.disk.shared(), Path::new(DATA), self.range, (self.sync, knows), self.running)
     }
 
     fn crashed(&self, at: u64) -> bool {
@@ -402,7 +404,7 @@ impl Sim {
         let Ok(name) = done else { return };
         let dir = Path::new(DATA).join("snapshots").join(name);
         let running = Running { retention_time_ms: 0, ..self.running };
-        let copy = open_on(self.disk.shared(), &dir, self.range, self.sync, running);
+        let copy = open_on(self.disk.shared(), &dir, self.range, (self.sync, true), running);
         if let Ok(copy) = copy {
             let found = self.read(&copy, "snapshot");
             let newest = if skip_head { i64::MIN } else { i64::MAX };
@@ -611,7 +613,7 @@ fn open_on(
     disk: Arc<dyn Disk>,
     dir: &Path,
     range: i64,
-    sync: bool,
+    (sync, head_snapshot): (bool, bool),
     running: Running,
 ) -> Result<Db, tsdb::OpenError> {
     let options = Options {
@@ -621,6 +623,7 @@ fn open_on(
         wal_segment_bytes: 1 << 15,
         wal_sync: sync,
         wal_sync_inline: true,
+        head_snapshot,
         running,
         now: clock,
         ..Options::default()
@@ -689,7 +692,8 @@ fn thousands_of_seeds() {
 #[test]
 fn real_disks_behave_like_the_simulated_one() {
     let dir = tempfile::tempdir().expect("folder");
-    let db = open_on(Arc::new(OsDisk), dir.path(), 100_000, false, Running::default()).expect("opens");
+    let db =
+        open_on(Arc::new(OsDisk), dir.path(), 100_000, (false, true), Running::default()).expect("opens");
     db.maintain(None).expect("maintains");
     assert!(try_read(&db, 0).expect("reads").is_empty());
 }

@@ -74,6 +74,8 @@ pub struct Settings {
     pub lockfile: bool,
     /// 0: no limit.
     pub max_series: u64,
+    /// Snapshots of the head on a clean stop.
+    pub head_snapshot: bool,
     pub wal_sync: bool,
     /// Share of the memory that the process may use; `None` to use all that queries ask for.
     pub memory_ratio: Option<f64>,
@@ -214,6 +216,7 @@ impl Settings {
             },
             lockfile: of("no-lockfile") != "true",
             max_series: u64::try_from(whole(flags, "storage.max-series")).unwrap_or(0),
+            head_snapshot: flags.yes("storage.head-snapshot"),
             wal_sync: flags.yes("storage.wal-sync"),
             memory_ratio: flags.yes("auto-gomemlimit").then_some(ratio),
             backlog_limit: bytes(flags.one("storage.remote.backlog-limit")).unwrap_or(0).unsigned_abs(),

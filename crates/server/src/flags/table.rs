@@ -332,6 +332,10 @@ pub const FLAGS: &[Flag] = &[
         "Most series in memory; new ones are refused beyond it while known ones go on. 0 for no limit. Not in \
          Prometheus.",
     ),
+    flag("storage.head-snapshot", Bool, YES, Storage).server().help(
+        "Write a snapshot of recent samples on a clean stop and start from it, instead of replaying the whole \
+         WAL. Not in Prometheus, which has a feature for it.",
+    ),
     flag("storage.wal-sync", Bool, NO, Storage).help(
         "Acknowledge samples only when they are on the medium, so that they survive a power cut as well as a \
          crash; slower. Not in Prometheus.",

@@ -83,6 +83,12 @@ const fn size_class(bytes: usize) -> usize {
     }
 }
 
+/// End of a chunk that began at `min`, was a quarter full at `last`, and may not go beyond `max`.
+fn planned_end(min: i64, last: i64, max: i64) -> i64 {
+    let n = max.saturating_sub(min) as f64 / (last.saturating_sub(min).saturating_add(1) as f64 * 4.0);
+    if n > 1.0 { (min as f64 + max.saturating_sub(min) as f64 / n.floor()) as i64 } else { max }
+}
+
 impl Entry {
     pub(crate) fn new(hash: [u64; 2]) -> Self {
         Entry { hash, flags: LIVE | UNLOGGED, last_t: i64::MIN, ..Entry::default() }
@@ -114,6 +120,44 @@ impl Entry {
         let mut bytes = self.buffer.get(..usize::from(self.bit_len).div_ceil(8))?.to_vec();
         bytes.get_mut(..2)?.copy_from_slice(&self.count.to_be_bytes());
         Some(RawChunk { min: self.open_min(), max: self.last_t, bytes })
+    }
+
+    /// Takes over an XOR chunk as the open one; `times` are those of its samples. `false`, and nothing done, when it
+    /// is not one that could have been open here.
+    pub(crate) fn restore(&mut self, data: &[u8], times: &[i64], rule: CutRule) -> bool {
+        let (Ok(state), [first, .., last] | [first @ last]) = (XorState::resume(data), times) else {
+            return false;
+        };
+        let sorted = times.is_sorted_by(|a, b| a < b) && *last == state.t;
+        let (Ok(count), Ok(bits), Ok(delta)) =
+            (u16::try_from(times.len()), u16::try_from(state.bits), u32::try_from(state.delta))
+        else {
+            return false;
+        };
+        let used = usize::from(bits).div_ceil(8);
+        if !sorted || used > data.len() || used > MAX_BYTES_BEFORE_APPEND * 2 {
+            return false;
+        }
+        let mut end = range_end(*first, rule.chunk_range);
+        let quarter = usize::from(rule.samples_per_chunk / 4);
+        if let Some(at) = quarter.checked_sub(1).filter(|_| times.len() > quarter) {
+            end = planned_end(*first, times[at], end);
+        }
+        if end <= *last {
+            return false;
+        }
+        let mut buffer = vec![0u8; size_class(used)].into_boxed_slice();
+        buffer[..used].copy_from_slice(&data[..used]);
+        if !bits.is_multiple_of(8) {
+            buffer[used - 1] &= 0xff << (8 - bits % 8);
+        }
+        self.buffer = buffer;
+        (self.count, self.bit_len, self.delta) = (count, bits, delta);
+        (self.leading, self.trailing) = (state.leading, state.trailing);
+        (self.last_t, self.last_v) = (state.t, state.v.to_bits());
+        self.until_cut = end.saturating_sub(*last).clamp(0, i64::from(u32::MAX)) as u32;
+        self.flags = (self.flags | HAS_LAST) & !(LAST_ON_DISK | HISTOGRAM | INTEGER | ASIDE);
+        true
     }
 
     /// Drops the open chunk; the last sample stays known.
@@ -165,11 +209,8 @@ impl Entry {
     fn plan_cut(&mut self) {
         let min = self.open_min();
         let max = self.last_t + i64::from(self.until_cut);
-        let n = (max - min) as f64 / ((self.last_t - min + 1) as f64 * 4.0);
-        if n > 1.0 {
-            let end = (min as f64 + (max - min) as f64 / n.floor()) as i64;
-            self.until_cut = (end - self.last_t).clamp(0, i64::from(u32::MAX)) as u32;
-        }
+        let end = planned_end(min, self.last_t, max);
+        self.until_cut = (end - self.last_t).clamp(0, i64::from(u32::MAX)) as u32;
     }
 
     #[cold]
@@ -249,6 +290,30 @@ mod tests {
         // 480 samples per range: four chunks of 120.
         assert_eq!(cuts[..4], [(0, 119), (120, 239), (240, 359), (360, 479)]);
         assert_eq!(entry.last_t, 999 * 15_000);
+    }
+
+    #[test]
+    fn restored_chunks_go_on_as_if_nothing_had_happened() {
+        let rule = CutRule { chunk_range: 7_200_000, samples_per_chunk: 120 };
+        let sample = |i: i64| Sample { t: i * 15_000 + i % 3, v: (i * i % 17) as f64 };
+        for stop in [1, 2, 29, 30, 31, 32, 119, 120] {
+            let (mut whole, mut first) = (Entry::new([1, 2]), Entry::new([1, 2]));
+            for i in 0..stop {
+                whole.append(sample(i), rule);
+                first.append(sample(i), rule);
+            }
+            let kept = first.open_chunk().unwrap();
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            xor::decode(&kept.bytes, &mut times, &mut values).unwrap();
+            let mut again = Entry::new([1, 2]);
+            assert!(again.restore(&kept.bytes, &times, rule), "{stop}");
+            for i in stop..500 {
+                assert_eq!(again.append(sample(i), rule), whole.append(sample(i), rule), "{stop} {i}");
+            }
+            assert_eq!(again.open_chunk(), whole.open_chunk());
+        }
+        let mut entry = Entry::new([1, 2]);
+        assert!(!entry.restore(&[0, 0], &[], rule) && !entry.restore(&[0, 9, 1], &[1, 2], rule));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | `entry` | one series in 64 bytes, and its open chunk |
 //! | `page` | 4,096 series under one lock |
 //! | `table` | key hash → reference |
-//! | `text`, `postings` | interned labels, the inverted index |
+//! | `text`, `postings`, `regex_cache` | interned labels, the inverted index |
 //! | `canon` | checking of label sets |
 //! | `write` | a batch: resolve (`resolve`, `create`), check (`verdict`), log, apply (`apply`, `histograms`, `extras`) |
 //! | `ooo` | late samples of a series |
@@ -16,10 +16,12 @@
 //! | `mapper` | full chunks on disk |
 //! | `read` | selecting and reading |
 //! | `cut`, `late_cut` | series for blocks |
-//! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), the rest (`extras`) |
+//! | `views` | one state for everything that a querier selects |
+//! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), a snapshot (`snapshot`), the rest (`extras`) |
+//! | `snapshot` | the head on disk after a clean stop |
 //! | `truncate` | forgetting, checkpoints |
 //!
-//! Locks, in the order in which they may be taken: gate, creation, late order, index, shard, page, mapper. Two pages are never
+//! Locks, in the order in which they may be taken: gate, creation, late order, views, index, shard, page, mapper. Two pages are never
 //! held together. Writers hold the gate for reading during a batch, so that a series which a batch has
 //! resolved cannot be collected before its samples are applied; one that meets pending samples of another
 //! batch takes the gate for itself.
@@ -35,12 +37,15 @@ mod ooo;
 mod page;
 mod postings;
 mod read;
+mod regex_cache;
 mod replay;
+mod snapshot;
 mod stats;
 mod table;
 mod text;
 mod tombstone;
 mod truncate;
+mod views;
 mod write;
 
 pub(crate) use cut::HeadCut;
@@ -64,7 +69,7 @@ use model::Labels;
 use parking_lot::{Mutex, RwLock};
 use postings::Index;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use table::SeriesTable;
 use tombstone::Tombstones;
@@ -90,10 +95,17 @@ pub(crate) struct Head {
     creation: Mutex<()>,
     late_order: Mutex<()>,
     readers: read::Readers,
+    views: views::Views,
+    /// References that the log and chunks on disk have for series which are known under another one.
+    /// With the newest time of samples in the log under the other one.
+    aliases: Mutex<Vec<(u64, u32, i64)>>,
     window_ms: AtomicI64,
     /// Floats go to XOR2 chunks.
     xor2: AtomicBool,
     legacy_names: AtomicBool,
+    /// Checkpoints that end before this segment keep every series: what was retired before a snapshot was taken is
+    /// not known.
+    keep_before: AtomicU32,
     /// Times of in-order samples; `i64::MAX` and `i64::MIN` while there are none.
     min_time: AtomicI64,
     max_time: AtomicI64,
@@ -239,9 +251,9 @@ impl Head {
         self.mapper.disk_bytes()
     }
 
-    /// Stops writing and makes everything durable.
+    /// Stops writing, makes everything durable and takes a snapshot.
     pub(crate) fn close(&self) -> Result<(), crate::OpenError> {
-        self.closing.store(true, Relaxed);
+        let again = self.closing.swap(true, Relaxed);
         // Batches that are under way end first.
         let _gate = self.gate.write();
         self.mapper.settle(true)?;
@@ -249,6 +261,9 @@ impl Head {
             wbl.close()?;
         }
         self.wal.close()?;
+        if self.takes_snapshots() && !again && self.table.len() > 0 {
+            self.write_snapshot();
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::aside::OpenAside;
 use super::entry::{Entry, HAS_LAST, HISTOGRAM, LAST_ON_DISK, LIVE};
 use super::ooo::Late;
+use super::views::History;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub(crate) struct Cells {
     /// Newest full chunk of each series: index + 1 into `links`. Empty until the first.
     newest: Vec<u32>,
     links: Vec<Link>,
+    pub(crate) history: History,
     /// Out-of-order data, which few series have.
     late: HashMap<u16, Box<Late>>,
     /// Open chunks that are not XOR; a series has one of these or one in its entry.
@@ -71,6 +73,7 @@ impl Page {
             pairs: Vec::new(),
             newest: Vec::new(),
             links: Vec::new(),
+            history: History::default(),
             late: HashMap::new(),
             aside: HashMap::new(),
         }))

@@ -1,5 +1,6 @@
 //! The inverted index: which series carry a pair, and which satisfy a list of matchers.
 
+use super::regex_cache::RegexCache;
 use super::text::Texts;
 use model::{MatchOp, Matcher};
 use roaring::RoaringBitmap;
@@ -166,11 +167,17 @@ pub(crate) struct Index {
     pub(crate) texts: Texts,
     postings: Vec<Postings>,
     pub(crate) all: RoaringBitmap,
+    regexes: RegexCache,
 }
 
 impl Index {
     pub(crate) fn new() -> Self {
-        Index { texts: Texts::new(), postings: Vec::new(), all: RoaringBitmap::new() }
+        Index {
+            texts: Texts::new(),
+            postings: Vec::new(),
+            all: RoaringBitmap::new(),
+            regexes: RegexCache::default(),
+        }
     }
 
     /// Notes a series under its pairs.
@@ -329,16 +336,22 @@ impl Index {
                 return set;
             }
         }
-        for pair in self.live_pairs(name) {
-            let value = self.texts.value(pair);
-            let prefix = matcher.regexp().map_or("", |re| re.prefix());
-            let accepted = if value.starts_with(prefix) {
-                matcher.matches(value)
-            } else {
-                matcher.op == MatchOp::NotRegex
-            };
-            if accepted == accept {
+        if matcher.regexp().is_none() {
+            for pair in self.live_pairs(name).filter(|p| matcher.matches(self.texts.value(*p)) == accept) {
                 self.of_pair(pair).add_to(&mut set);
+            }
+            return set;
+        }
+        let matched = self.regexes.matched(&self.texts, name, matcher);
+        if accept == positive {
+            matched.iter().for_each(|pair| self.of_pair(*pair).add_to(&mut set));
+        } else {
+            let mut matched = matched.iter().peekable();
+            for pair in self.texts.pairs_of(name) {
+                // Both ascend.
+                if matched.next_if_eq(&pair).is_none() {
+                    self.of_pair(*pair).add_to(&mut set);
+                }
             }
         }
         set

@@ -1,7 +1,7 @@
 //! Selecting series and reading their samples: a look under the lock of a page, then decoding without one.
 
 use super::Head;
-use super::entry::{ASIDE, HISTOGRAM, LAST_ON_DISK};
+use super::entry::{ASIDE, HAS_LAST, HISTOGRAM, LAST_ON_DISK};
 use super::mapper::PlainFiles;
 use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
@@ -9,7 +9,8 @@ use super::text::Texts;
 use super::tombstone::covers;
 use model::{Labels, Matcher, TimeRange};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeSet, HashMap};
+use roaring::RoaringBitmap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use storage::digest;
 use storage::select::{EncodedChunk, ListSeriesSet};
@@ -21,8 +22,17 @@ const BETWEEN_LOOKS: usize = 8192;
 /// Queriers that are open, so that truncation can wait for those it would take samples from.
 #[derive(Default)]
 pub(crate) struct Readers {
-    open: Mutex<(u64, HashMap<u64, TimeRange>)>,
+    open: Mutex<Open>,
     closed: Condvar,
+}
+
+/// What is known of open queriers, by their numbers.
+#[derive(Default)]
+struct Open {
+    /// Number of the last one.
+    last: u64,
+    /// The range of each, and the newest batch that it has seen.
+    all: HashMap<u64, (TimeRange, u64)>,
 }
 
 impl Readers {
@@ -30,8 +40,8 @@ impl Readers {
     pub(super) fn wait(&self, range: TimeRange) {
         let mut open = self.open.lock();
         // Those who come later find what replaces the samples.
-        let last = open.0;
-        while open.1.iter().any(|(id, r)| *id <= last && r.overlaps(range)) {
+        let last = open.last;
+        while open.all.iter().any(|(id, (r, _))| *id <= last && r.overlaps(range)) {
             self.closed.wait(&mut open);
         }
     }
@@ -41,7 +51,7 @@ impl Readers {
     /// Does something while nobody reads and nobody can begin to; nothing when somebody does.
     pub(super) fn when_idle(&self, act: impl FnOnce()) {
         let open = self.open.lock();
-        if open.1.is_empty() {
+        if open.all.is_empty() {
             act();
         }
     }
@@ -52,11 +62,19 @@ struct Reading {
     head: Arc<Head>,
     id: u64,
     range: TimeRange,
+    /// Newest batch that it has seen.
+    seen: u64,
+    /// The head has nothing of the range.
+    outside: bool,
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.head.readers.open.lock().1.remove(&self.id);
+        {
+            let mut open = self.head.readers.open.lock();
+            open.all.remove(&self.id);
+            self.head.views.closed(open.all.values().map(|(_, seen)| *seen).min());
+        }
         self.head.readers.closed.notify_all();
     }
 }
@@ -95,6 +113,8 @@ pub struct HeadSeries {
     series: u32,
     /// In the selection.
     row: u32,
+    /// Time of the newest in-order sample that is shown.
+    newest: i64,
     labels: OnceLock<Labels>,
 }
 
@@ -103,14 +123,16 @@ pub type HeadChunk = EncodedChunk;
 
 impl HeadQuerier {
     pub(crate) fn new(head: Arc<Head>, range: TimeRange) -> Self {
-        let id = {
+        let mut id = 0;
+        let seen = head.views.open(|seen| {
             let mut open = head.readers.open.lock();
-            open.0 += 1;
-            let id = open.0;
-            open.1.insert(id, range);
-            id
-        };
-        HeadQuerier { reading: Arc::new(Reading { head, id, range }) }
+            open.last += 1;
+            id = open.last;
+            open.all.insert(id, (range, seen));
+            open.all.values().map(|(_, seen)| *seen).min().unwrap_or(seen)
+        });
+        let outside = head.range().is_none_or(|(min, max)| !TimeRange::new(min, max).overlaps(range));
+        HeadQuerier { reading: Arc::new(Reading { head, id, range, seen, outside }) }
     }
 
     pub(super) fn head(&self) -> &Arc<Head> {
@@ -125,12 +147,15 @@ impl HeadQuerier {
         let mut walk = Walk::new(&pages);
         let range = self.reading.range;
         let mut found = Vec::with_capacity(all.len() as usize);
-        let has = |s: &u32| walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range));
+        let has = |s: &u32| {
+            walk.go(*s).is_some_and(|(cells, slot)| may_have(cells, slot, range, cells.peek(slot).last_t))
+        };
         found.extend(all.iter().filter(has));
         found
     }
 
-    /// One series by reference, whose chunks on disk are read from `files`.
+    /// One series by reference, whose chunks on disk are read from `files`. All of it is shown: blocks are cut of
+    /// what is long past.
     pub(super) fn one(&self, series: u32, files: &Arc<PlainFiles>) -> Option<HeadSeries> {
         let (page, slot) = split(series);
         let page = self.reading.head.table.pages().get(page)?.clone()?;
@@ -144,7 +169,7 @@ impl HeadQuerier {
             files: Some(files.clone()),
         };
         let (selection, labels) = (Arc::new(selection), OnceLock::new());
-        Some(HeadSeries { selection, page, series, row: 0, labels })
+        Some(HeadSeries { selection, page, series, row: 0, newest: i64::MAX, labels })
     }
 
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
@@ -159,21 +184,26 @@ impl HeadQuerier {
         limit: usize,
         hints: &SelectHints,
     ) -> Result<Vec<HeadSeries>, StorageError> {
-        let head = &self.reading.head;
+        let Reading { head, range, seen, outside, .. } = &*self.reading;
+        if *outside {
+            return Ok(Vec::new());
+        }
         let set = head.index.read().select(matchers);
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
+        let mut before = NewestBefore::default();
         let (mut pairs, mut rows, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for (at, series) in set.into_iter().enumerate() {
             if at.is_multiple_of(BETWEEN_LOOKS) {
                 hints.stop.check()?;
             }
             let Some((cells, slot)) = walk.go(series) else { continue };
-            if !may_have(cells, slot, self.reading.range) {
+            let newest = before.of(cells, series, *seen);
+            if !may_have(cells, slot, *range, newest) {
                 continue;
             }
             let of = cells.pairs(slot);
-            found.push(series);
+            found.push((series, newest));
             rows.push((pairs.len() as u32, of.len() as u32));
             pairs.extend_from_slice(of);
             if limit > 0 && found.len() == limit {
@@ -199,10 +229,10 @@ impl HeadQuerier {
             }
         }
         let selection = Arc::new(selection);
-        let series = |(row, series): (usize, u32)| {
+        let series = |(row, (series, newest)): (usize, (u32, i64))| {
             let page = pages.get(split(series).0)?.clone()?;
             let (selection, labels) = (selection.clone(), OnceLock::new());
-            Some(HeadSeries { selection, page, series, row: row as u32, labels })
+            Some(HeadSeries { selection, page, series, row: row as u32, newest, labels })
         };
         Ok(found.into_iter().enumerate().filter_map(series).collect())
     }
@@ -255,13 +285,51 @@ fn digests(selection: &Selection, texts: &Texts) -> Vec<u128> {
         .collect()
 }
 
-/// Whether a series may have samples within the range.
-fn may_have(cells: &Cells, slot: usize, range: TimeRange) -> bool {
+impl HeadQuerier {
+    /// Pairs that some series carry, each once.
+    fn pairs_of(&self, set: &RoaringBitmap) -> HashSet<u32> {
+        let pages = self.reading.head.table.pages();
+        let mut walk = Walk::new(&pages);
+        let mut out = HashSet::new();
+        for series in set {
+            if let Some((cells, slot)) = walk.go(series) {
+                out.extend(cells.pairs(slot));
+            }
+        }
+        out
+    }
+}
+
+/// Whether a series may have samples within the range, its newest in-order one being at `newest`.
+fn may_have(cells: &Cells, slot: usize, range: TimeRange, newest: i64) -> bool {
     if !cells.is_live(slot) || !cells.has_data(slot) {
         return false;
     }
-    let late = cells.late(slot).is_some();
-    late || cells.peek(slot).last_t >= range.min
+    cells.late(slot).is_some() || (newest >= range.min && newest != i64::MIN)
+}
+
+/// Newest times that a view shows, of the series of one page.
+#[derive(Default)]
+struct NewestBefore {
+    page: Option<usize>,
+    times: HashMap<usize, i64>,
+}
+
+impl NewestBefore {
+    /// Time of the newest in-order sample of a series that a view shows; `i64::MIN` for none.
+    fn of(&mut self, cells: &Cells, series: u32, seen: u64) -> i64 {
+        let (page, slot) = split(series);
+        if self.page != Some(page) {
+            self.page = Some(page);
+            self.times.clear();
+            cells.history.since(seen, |slot, t| {
+                self.times.entry(slot).or_insert(t);
+            });
+        }
+        let entry = cells.peek(slot);
+        let now = if entry.is(HAS_LAST) { entry.last_t } else { i64::MIN };
+        if self.times.is_empty() { now } else { self.times.get(&slot).copied().unwrap_or(now) }
+    }
 }
 
 impl Querier for HeadQuerier {
@@ -287,6 +355,9 @@ impl Querier for HeadQuerier {
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        if self.reading.outside {
+            return Ok(Vec::new());
+        }
         let index = self.reading.head.index.read();
         let mut names: BTreeSet<&str> = BTreeSet::new();
         if matchers.is_empty() {
@@ -296,6 +367,14 @@ impl Querier for HeadQuerier {
             );
         } else {
             let set = index.select(matchers);
+            if set.len() < index.texts.pair_count() as u64 / 4 {
+                // Few series of many pairs: what they carry themselves.
+                for pair in self.pairs_of(&set) {
+                    names.insert(index.texts.name(index.texts.name_of(pair)));
+                }
+                let limit = if limit == 0 { usize::MAX } else { limit };
+                return Ok(names.into_iter().take(limit).map(str::to_owned).collect());
+            }
             for name in 0..index.texts.name_count() as u32 {
                 if index.live_pairs(name).any(|pair| index.of_pair(pair).meets(&set)) {
                     names.insert(index.texts.name(name));
@@ -312,6 +391,9 @@ impl Querier for HeadQuerier {
         matchers: &[Matcher],
         limit: usize,
     ) -> Result<Vec<String>, StorageError> {
+        if self.reading.outside {
+            return Ok(Vec::new());
+        }
         let index = self.reading.head.index.read();
         let Some(id) = index.texts.find_name(name) else { return Ok(Vec::new()) };
         // Conditions on this very label choose among its values; the others choose series.
@@ -319,13 +401,20 @@ impl Querier for HeadQuerier {
             index.live_pairs(id).map(|pair| index.texts.value(pair)).collect()
         } else {
             let set = index.select(matchers);
-            let meets = |pair: &u32| index.of_pair(*pair).meets(&set);
-            index.live_pairs(id).filter(meets).map(|pair| index.texts.value(pair)).collect()
+            if set.len() < index.texts.pairs_of(id).len() as u64 / 4 {
+                let pairs = self.pairs_of(&set).into_iter().filter(|pair| index.texts.name_of(*pair) == id);
+                pairs.map(|pair| index.texts.value(pair)).collect()
+            } else {
+                let meets = |pair: &u32| index.of_pair(*pair).meets(&set);
+                index.live_pairs(id).filter(meets).map(|pair| index.texts.value(pair)).collect()
+            }
         };
-        values.sort_unstable();
-        if limit > 0 {
+        if limit > 0 && limit < values.len() {
+            // The first ones, before they are put in order.
+            values.select_nth_unstable(limit - 1);
             values.truncate(limit);
         }
+        values.sort_unstable();
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 }
@@ -368,18 +457,30 @@ impl HeadSeries {
         let entry = cells.peek(slot);
         let plain =
             entry.has_open() && !entry.is(ASIDE | HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
-        (plain && range.contains(entry.last_t)).then(|| (entry.last_t, f64::from_bits(entry.last_v)))
+        (plain && entry.last_t <= self.newest && range.contains(entry.last_t))
+            .then(|| (entry.last_t, f64::from_bits(entry.last_v)))
+    }
+
+    /// The part of a range of which in-order samples are shown.
+    fn visible(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.min, range.max.min(self.newest))
     }
 
     fn take(&self, range: TimeRange) -> Taken {
         let slot = split(self.series).1;
         let within = |c: &Mapped| TimeRange::new(c.min, c.max).overlaps(range);
+        let visible = self.visible(range);
         let mut taken = {
             let cells = self.page.lock();
             let entry = cells.peek(slot);
-            let open = entry.last_t >= range.min && cells.open_min(slot).is_some_and(|min| min <= range.max);
+            let open =
+                entry.last_t >= visible.min && cells.open_min(slot).is_some_and(|min| min <= visible.max);
             // Newest first and not overlapping: the rest is older still.
-            let mapped = cells.mapped(slot).take_while(|c| c.max >= range.min).filter(within).collect();
+            let mapped = cells
+                .mapped(slot)
+                .take_while(|c| c.max >= visible.min)
+                .filter(|c| TimeRange::new(c.min, c.max).overlaps(visible))
+                .collect();
             let late = cells.late(slot);
             Taken {
                 mapped,
@@ -428,6 +529,10 @@ impl HeadSeries {
     }
 
     fn in_order(&self, taken: &Taken, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        let range = self.visible(range);
+        if range.min > range.max {
+            return Ok(());
+        }
         for chunk in &taken.mapped {
             let (encoding, data) = self.chunk_at(chunk.at)?;
             self.decode(encoding, &data, range, out)?;
@@ -461,7 +566,7 @@ impl HeadSeries {
 }
 
 /// A copy of the open chunk, with its encoding.
-fn open_chunk(cells: &Cells, slot: usize) -> Option<(u8, super::entry::RawChunk)> {
+pub(super) fn open_chunk(cells: &Cells, slot: usize) -> Option<(u8, super::entry::RawChunk)> {
     let entry = cells.peek(slot);
     if let Some(floats) = entry.open_chunk() {
         return Some((chunk::Encoding::Xor.number(), floats));
@@ -507,7 +612,8 @@ impl Series for HeadSeries {
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
         let mut taken = self.take(range);
         let mut out = Vec::with_capacity(taken.mapped.len() + 1);
-        if taken.is_plain() {
+        let newest = taken.open.as_ref().map(|(_, open)| open.max).or(taken.mapped.last().map(|c| c.max));
+        if taken.is_plain() && newest.is_none_or(|t| t <= self.newest) {
             for chunk in &taken.mapped {
                 let (encoding, data) = self.chunk_at(chunk.at)?;
                 out.push(EncodedChunk { range: TimeRange::new(chunk.min, chunk.max), encoding, data });

@@ -123,6 +123,11 @@ impl SeriesTable {
         }
     }
 
+    /// The highest reference that was given out.
+    pub(crate) fn last(&self) -> u32 {
+        self.last.load(Relaxed)
+    }
+
     /// Keeps later references above this one.
     pub(crate) fn reserve(&self, series: u32) {
         self.last.fetch_max(series, Relaxed);

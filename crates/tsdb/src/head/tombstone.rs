@@ -35,6 +35,10 @@ impl Tombstones {
         self.0.retain(|_, ranges| !ranges.is_empty());
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, TimeRange)> {
+        self.0.iter().flat_map(|(series, ranges)| ranges.iter().map(|range| (*series, *range)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -235,6 +235,9 @@ impl Head {
         let mut keep = |series: storage::SeriesRef| {
             // One that is not of our making has an alias, which is not worth following.
             let Ok(series) = u32::try_from(series.0) else { return true };
+            if to < self.keep_before.load(Relaxed) {
+                return true;
+            }
             let (page, slot) = split(series);
             pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
                 || self.retired.lock().get(&series).is_some_and(|r| r.is_needed(to, mint))
@@ -246,6 +249,7 @@ impl Head {
             return Err(e);
         }
         self.retired.lock().retain(|_, r| r.is_needed(to, mint));
+        self.drop_covered_snapshots(to);
         self.wal.truncate(to + 1)?;
         self.metrics.checkpoint_deletions.inc();
         if let Err(e) = delete_checkpoints(&*self.disk, &dir, to) {

@@ -37,6 +37,7 @@ pub(crate) use compress::unpack;
 pub use frame::PAGE_BYTES;
 pub use reader::{Damage, LogReader, Packed, RawRecord, Scratch, SegmentReader};
 pub use record::{RecordError, RecordType, Tombstone};
+pub(crate) use record_buf::put_histogram;
 pub use record_buf::{HistogramEntry, RecordBuf};
 pub use repair::{quarantine, quarantine_all};
 pub use segment::{

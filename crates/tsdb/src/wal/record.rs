@@ -231,6 +231,52 @@ pub fn series<'a>(
     Ok(())
 }
 
+/// A series record of a snapshot of the head.
+pub(crate) struct SnapshotSeries<'a> {
+    pub(crate) series: SeriesRef,
+    pub(crate) labels: LabelBytes<'a>,
+    /// Encoding and data of the open chunk.
+    pub(crate) chunk: Option<(u8, &'a [u8])>,
+}
+
+pub(crate) fn snapshot_series(record: &[u8]) -> Result<SnapshotSeries<'_>, RecordError> {
+    let mut rest = record.get(1..).unwrap_or(&[]);
+    let series = SeriesRef(take_be(&mut rest).ok_or(RecordError::Truncated("series"))?);
+    let labels = LabelBytes::take(&mut rest)?;
+    let chunk = (|| {
+        // Once the range of chunks.
+        take_be(&mut rest)?;
+        if take_u64(&mut rest)? == 0 {
+            return Some(None);
+        }
+        let (_min, _max) = (take_be(&mut rest)?, take_be(&mut rest)?);
+        Some(Some((take_byte(&mut rest)?, take_bytes(&mut rest)?)))
+    })();
+    Ok(SnapshotSeries { series, labels, chunk: chunk.ok_or(RecordError::Truncated("chunk"))? })
+}
+
+/// The tombstones record of a snapshot of the head.
+pub(crate) fn snapshot_tombstones(record: &[u8]) -> Result<Vec<Tombstone>, RecordError> {
+    let cut = RecordError::Truncated("tombstones");
+    let mut rest = record.get(1..).unwrap_or(&[]);
+    let mut body = take_bytes(&mut rest).ok_or(cut.clone())?;
+    match take_byte(&mut body) {
+        Some(1) => {}
+        other => {
+            return Err(RecordError::WrongType { got: other.unwrap_or(0), want: "tombstones version 1" });
+        }
+    }
+    let mut list = Vec::new();
+    while !body.is_empty() {
+        let one = (|| {
+            let series = SeriesRef(take_u64(&mut body)?);
+            Some(Tombstone { series, range: TimeRange::new(take_i64(&mut body)?, take_i64(&mut body)?) })
+        })();
+        list.push(one.ok_or(cut.clone())?);
+    }
+    Ok(list)
+}
+
 /// Appends the samples of a samples record of either version. `starts` gets their start timestamps (ms), and is only
 /// as long as the last of `out` that has one: 0, and what is missing at its end, is none.
 pub fn samples(record: &[u8], out: &mut Vec<FeedSample>, starts: &mut Vec<i64>) -> Result<(), RecordError> {

@@ -368,7 +368,8 @@ fn put_zigzag(row: &mut [u8; 2 * MAX_LEN + 8], at: usize, n: i64) -> usize {
     at + 1
 }
 
-fn put_histogram(out: &mut Vec<u8>, h: &FloatHistogram, integer: bool) {
+/// A histogram as records have it, of integers or not.
+pub(crate) fn put_histogram(out: &mut Vec<u8>, h: &FloatHistogram, integer: bool) {
     out.push(match h.counter_reset_hint {
         CounterResetHint::Unknown => 0,
         CounterResetHint::CounterReset => 1,

@@ -73,6 +73,8 @@ pub enum WalError {
     Closed,
     #[error("invalid segment size")]
     SegmentSize,
+    #[error("{0} cannot be written")]
+    Unfit(String),
 }
 
 impl From<DiskError> for WalError {

@@ -4,6 +4,7 @@
 //! the order of the log.
 
 use super::decode::{Pool, lane_of};
+use super::snapshot::OpenChunk;
 use super::{Replay, Unknown};
 use crate::head::Head;
 use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM};
@@ -30,6 +31,8 @@ pub(super) struct Tally {
     pub(super) unknown: Unknown,
     /// Malformed native histograms, which were left out.
     pub(super) bad_histograms: u64,
+    /// Why a snapshot is of no use.
+    pub(super) broken: Option<String>,
 }
 
 impl Default for Tally {
@@ -42,6 +45,7 @@ impl Default for Tally {
             chunks: 0,
             unknown: Unknown::default(),
             bad_histograms: 0,
+            broken: None,
         }
     }
 }
@@ -59,6 +63,7 @@ impl Tally {
         self.chunks += other.chunks;
         self.bad_histograms += other.bad_histograms;
         self.unknown.add(other.unknown);
+        self.broken = self.broken.take().or(other.broken);
     }
 
     /// Appends floats of known series, with their start timestamps; others are counted.
@@ -129,10 +134,12 @@ impl Tally {
 }
 
 /// A portion for a lane.
-enum Work {
+pub(super) enum Work {
     Samples(Vec<FeedSample>),
     Started(Vec<(FeedSample, i64)>),
     Histograms(Vec<FeedHistogram>),
+    /// Of a snapshot.
+    Chunks(Vec<OpenChunk>, Arc<Vec<u8>>),
     /// Everything before was applied.
     Settled(Arc<Barrier>),
 }
@@ -159,7 +166,11 @@ impl<'s> Lanes<'s> {
         Lanes { lanes: (0..count).map(start).collect(), busy: false }
     }
 
-    fn send(&mut self, lane: usize, work: Work) {
+    pub(super) fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn send(&mut self, lane: usize, work: Work) {
         if let Some((lane, _)) = self.lanes.get(lane) {
             self.busy = true;
             let _ = lane.send(work);
@@ -210,6 +221,7 @@ fn apply(head: &Head, pool: &Pool, work: &Receiver<Work>) -> Tally {
             }
             Work::Started(samples) => tally.samples(head, samples),
             Work::Histograms(rows) => tally.histograms(head, &rows),
+            Work::Chunks(list, bytes) => tally.chunks(head, &list, &bytes),
             Work::Settled(barrier) => {
                 barrier.wait();
             }

@@ -3,7 +3,9 @@
 //! One thread finds the records of the segments, in their order, and deals them out in parcels; decoders
 //! unpack and decode parcels. What comes back keeps the order of the log, and buffers go round.
 
+use super::Log;
 use crate::head::page::split;
+use crate::head::snapshot;
 use crate::head::table::SeriesTable;
 use crate::wal::record::{self, LabelBytes, RecordType};
 use crate::wal::{Compression, Damage, Packed, Segment, SegmentReader, Tombstone, unpack};
@@ -50,9 +52,20 @@ impl SeriesRows {
     }
 }
 
+/// Series of a snapshot, with their open chunks: encoding, and place in `bytes`.
+#[derive(Default)]
+pub(super) struct Restored {
+    pub(super) rows: SeriesRows,
+    pub(super) chunks: Vec<Option<(u8, Range<u32>)>>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// Decoded log.
 pub(super) enum Decoded {
     Series(SeriesRows),
+    Restored(Restored),
+    /// A snapshot that cannot be used.
+    Broken(String),
     /// By lane.
     Samples(Vec<Vec<FeedSample>>),
     /// With their start timestamps.
@@ -205,9 +218,11 @@ pub(super) fn decode(
     done: &SyncSender<Parcel>,
     table: &SeriesTable,
     pool: &Pool,
+    log: Log,
     lanes: usize,
 ) {
-    let mut decoder = Decoder { table, pool, lanes, samples: Vec::new(), flat: Vec::new(), key: Vec::new() };
+    let (samples, flat, key, before) = Default::default();
+    let mut decoder = Decoder { table, pool, log, lanes, samples, flat, key, before };
     let mut unpacked = Vec::new();
     for mut parcel in parcels {
         decoder.decode(&mut parcel, &mut unpacked);
@@ -239,11 +254,14 @@ impl Collector {
 struct Decoder<'a> {
     table: &'a SeriesTable,
     pool: &'a Pool,
+    log: Log,
     lanes: usize,
     /// By lane, not handed on yet.
     samples: Vec<Vec<FeedSample>>,
     flat: Vec<FeedSample>,
     key: Vec<u8>,
+    /// Labels of the series before, of a snapshot.
+    before: Vec<u8>,
 }
 
 impl Decoder<'_> {
@@ -262,6 +280,12 @@ impl Decoder<'_> {
                     continue;
                 }
                 data = unpacked;
+            }
+            if self.log == Log::Snapshot {
+                if let Err(e) = self.snapshot(data, &mut items) {
+                    items.push(Decoded::Broken(e));
+                }
+                continue;
             }
             let kind = RecordType::of(data);
             if kind == Some(RecordType::Samples) {
@@ -366,26 +390,83 @@ impl Decoder<'_> {
         record::series(data, |series, of| {
             labels.clear();
             labels.extend(of.raw());
-            if !is_canonical(&labels) {
+            if is_canonical(&labels) {
+                self.row(series, &labels, &before, out);
+                std::mem::swap(&mut before, &mut labels);
+            } else {
                 before.clear();
-                return self.uncommon(series, of, out);
+                self.uncommon(series, of, out);
             }
-            self.key.clear();
-            let from = out.bytes.len();
-            let mut same = 0u64;
-            for (at, label) in labels.iter().enumerate() {
-                storage::key::push_label_bytes(&mut self.key, label.0, label.1);
-                if at < MASKED && before.get(at) == Some(label) {
-                    same |= 1 << at;
-                } else {
-                    record::push_label(&mut out.bytes, label.0, label.1);
-                }
-            }
-            let rest = from as u32..out.bytes.len() as u32;
-            let hash = self.table.hash(&self.key);
-            out.rows.push(SeriesRow { number: series.0, hash, same, labels: labels.len() as u32, rest });
-            std::mem::swap(&mut before, &mut labels);
         })
+    }
+
+    fn row(
+        &mut self,
+        series: SeriesRef,
+        labels: &[(&[u8], &[u8])],
+        before: &[(&[u8], &[u8])],
+        out: &mut SeriesRows,
+    ) {
+        self.key.clear();
+        let from = out.bytes.len();
+        let mut same = 0u64;
+        for (at, label) in labels.iter().enumerate() {
+            storage::key::push_label_bytes(&mut self.key, label.0, label.1);
+            if at < MASKED && before.get(at) == Some(label) {
+                same |= 1 << at;
+            } else {
+                record::push_label(&mut out.bytes, label.0, label.1);
+            }
+        }
+        let rest = from as u32..out.bytes.len() as u32;
+        let hash = self.table.hash(&self.key);
+        out.rows.push(SeriesRow { number: series.0, hash, same, labels: labels.len() as u32, rest });
+    }
+
+    /// A record of a snapshot of the head.
+    fn snapshot(&mut self, data: &[u8], items: &mut Vec<Decoded>) -> Result<(), String> {
+        match data.first() {
+            Some(&snapshot::SERIES) => {
+                let of = record::snapshot_series(data).map_err(|e| format!("decode series record: {e}"))?;
+                if !matches!(items.last(), Some(Decoded::Restored(_))) {
+                    items.push(Decoded::Restored(Restored::default()));
+                    self.before.clear();
+                }
+                let Some(Decoded::Restored(out)) = items.last_mut() else { return Ok(()) };
+                let labels: Vec<_> = of.labels.raw().collect();
+                let last = std::mem::take(&mut self.before);
+                if is_canonical(&labels) {
+                    let before: Vec<_> = LabelBytes::checked(&last).raw().collect();
+                    self.row(of.series, &labels, &before, &mut out.rows);
+                    self.before = last;
+                    self.before.clear();
+                    self.before.extend_from_slice(of.labels.bytes());
+                } else {
+                    self.uncommon(of.series, of.labels, &mut out.rows);
+                }
+                let from = out.bytes.len() as u32;
+                out.chunks.push(of.chunk.map(|(encoding, data)| {
+                    out.bytes.extend_from_slice(data);
+                    (encoding, from..out.bytes.len() as u32)
+                }));
+            }
+            Some(&snapshot::TOMBSTONES) => {
+                let list =
+                    record::snapshot_tombstones(data).map_err(|e| format!("decode tombstones: {e}"))?;
+                items.push(Decoded::Tombstones(list));
+            }
+            Some(&snapshot::EXEMPLARS) => {
+                let mut again = vec![RecordType::Exemplars as u8];
+                again.extend_from_slice(data.get(1..).unwrap_or(&[]));
+                let mut list = Vec::new();
+                record::exemplars(&again, &mut list).map_err(|e| format!("exemplars from buffer: {e}"))?;
+                items.push(Decoded::Exemplars(list));
+            }
+            other => {
+                return Err(format!("unsupported snapshot record type 0b{:b}", other.copied().unwrap_or(0)));
+            }
+        }
+        Ok(())
     }
 
     /// A series whose labels are not sorted, or empty.

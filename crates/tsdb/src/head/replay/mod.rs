@@ -7,11 +7,13 @@ mod apply;
 mod decode;
 mod extras;
 mod series;
+mod snapshot;
 
 use super::mapper::{Found, Mapper};
 use super::ooo::record_rows;
 use super::page::{Walk, split};
 use super::postings::Index;
+use super::snapshot::Snapshot;
 use super::table::{Pages, SeriesTable};
 use super::tombstone::Tombstones;
 use super::truncate::Retired;
@@ -30,7 +32,7 @@ use model::TimeRange;
 use parking_lot::{Mutex, RwLock};
 use series::Maker;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -73,6 +75,17 @@ struct Unknown {
 }
 
 impl Unknown {
+    /// Rows that a log has and memory does not get.
+    fn count(&self) -> u64 {
+        self.samples
+            + self.late_samples
+            + self.late_histograms
+            + self.histograms
+            + self.exemplars
+            + self.tombstones
+            + self.markers
+    }
+
     fn add(&mut self, other: Unknown) {
         self.series.extend(other.series);
         self.samples += other.samples;
@@ -94,6 +107,34 @@ impl Unknown {
     }
 }
 
+/// Which log is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    Wal,
+    /// The log of late samples.
+    Late,
+    Snapshot,
+}
+
+/// Why a replay ended early.
+enum Failed {
+    /// The snapshot is of no use: the head has to be emptied, and the log replayed without it.
+    Snapshot(String),
+    Open(OpenError),
+}
+
+impl From<OpenError> for Failed {
+    fn from(e: OpenError) -> Self {
+        Failed::Open(e)
+    }
+}
+
+impl From<disk::DiskError> for Failed {
+    fn from(e: disk::DiskError) -> Self {
+        Failed::Open(e.into())
+    }
+}
+
 struct Replay<'a> {
     head: &'a Head,
     pages: Pages,
@@ -106,7 +147,7 @@ struct Replay<'a> {
     /// Series for which there was no room.
     refused_series: u64,
     /// Chunks found on disk, in order of their series.
-    found: Vec<Found>,
+    found: &'a [Found],
     /// Where in `found` the next series probably is.
     found_at: usize,
     /// Addresses of the late chunks on disk.
@@ -115,6 +156,10 @@ struct Replay<'a> {
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
+    /// A chunk on disk was left out that has samples beyond the one before it.
+    left_out: bool,
+    /// The record of tombstones, which follows all series of a snapshot, has come.
+    tombstones_seen: bool,
     damage: Vec<Damage>,
     tally: Tally,
 }
@@ -146,7 +191,7 @@ impl Head {
             chunk_range: options.min_block_duration_ms.max(1),
             samples_per_chunk: options.samples_per_chunk.clamp(4, 4096),
         };
-        let head = Head {
+        let mut head = Head {
             disk,
             dir,
             rule,
@@ -161,8 +206,11 @@ impl Head {
             mapper,
             gate: RwLock::new(()),
             readers: read::Readers::default(),
+            views: Default::default(),
+            aliases: Mutex::default(),
             window_ms: AtomicI64::new(options.running.out_of_order_window_ms.max(0)),
             xor2: AtomicBool::new(options.running.floats_xor2),
+            keep_before: AtomicU32::new(0),
             legacy_names: AtomicBool::new(options.running.legacy_names),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
@@ -180,20 +228,63 @@ impl Head {
         let running = head.options.running;
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
         found.sort_by_key(|chunk| chunk.series);
-        head.replay(found, status)?;
+        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them.
+        // Their chunks would bring back what was deleted from the blocks meanwhile.
+        found.retain(|c| !c.late || c.max >= min_valid);
+        let snapshot = match head.takes_snapshots() {
+            true => super::snapshot::find(&*head.disk, &head.dir, damaged > 0)?,
+            false => None,
+        };
+        match head.replay(&found, snapshot.as_ref(), status) {
+            Ok(()) => {}
+            Err(Failed::Open(e)) => return Err(e),
+            Err(Failed::Snapshot(e)) => {
+                head.metrics.snapshot_failures.inc();
+                tracing::error!(component = "tsdb", err = e, "Failed to load chunk snapshot");
+                super::snapshot::remove(&*head.disk, &head.dir, None);
+                head.reset(min_valid);
+                match head.replay(&found, None, status) {
+                    Ok(()) => {}
+                    Err(Failed::Open(e)) => return Err(e),
+                    Err(Failed::Snapshot(e)) => {
+                        tracing::error!(component = "tsdb", err = e, "No snapshot was read")
+                    }
+                }
+            }
+        }
         head.metrics.replay_seconds.set(begun.elapsed().as_secs_f64());
         Ok(head)
     }
 
-    fn replay(&self, found: Vec<Found>, status: &ReplayHandle) -> Result<(), OpenError> {
+    /// Empties the head again.
+    fn reset(&mut self, min_valid: i64) {
+        self.table = SeriesTable::new();
+        self.index = RwLock::new(Index::new());
+        for (time, none) in [
+            (&self.min_time, i64::MAX),
+            (&self.max_time, i64::MIN),
+            (&self.late_min, i64::MAX),
+            (&self.late_max, i64::MIN),
+            (&self.min_valid, min_valid),
+        ] {
+            time.store(none, Relaxed);
+        }
+        self.tombstones = RwLock::default();
+        self.retired = Mutex::default();
+        self.exemplars = Exemplars::default();
+        let running = self.options.running;
+        self.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &self.metrics);
+        self.metadata = MetadataStore::default();
+    }
+
+    fn replay(
+        &self,
+        found: &[Found],
+        snapshot: Option<&Snapshot>,
+        status: &ReplayHandle,
+    ) -> Result<(), Failed> {
         let begun = Instant::now();
-        tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
         let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
-        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them.
-        // Their chunks would bring back what was deleted from the blocks meanwhile.
-        let min_valid = self.min_valid.load(Relaxed);
-        let mut found = found;
-        found.retain(|c| !c.late || c.max >= min_valid);
         // Whatever speaks of a reference keeps it from being given out again, also when its series is lost.
         found.iter().filter_map(|c| u32::try_from(c.series).ok()).for_each(|n| self.table.reserve(n));
         let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
@@ -209,27 +300,42 @@ impl Head {
             late_chunks,
             first_file,
             unmarked: HashSet::new(),
+            left_out: false,
+            tombstones_seen: false,
             damage: Vec::new(),
             tally: Tally::default(),
         };
+        let snapshot_begun = Instant::now();
+        if let Some(snapshot) = snapshot {
+            tracing::info!(component = "tsdb", "Chunk snapshot is enabled, replaying from the snapshot");
+            replay.load(snapshot).map_err(Failed::Snapshot)?;
+            tracing::info!(component = "tsdb", duration = ?snapshot_begun.elapsed(), "Chunk snapshot loading time");
+        }
+        let snapshot_took = snapshot_begun.elapsed();
+        tracing::info!(component = "tsdb", "Replaying WAL, this may take a while");
         let dir = self.dir.join("wal");
         let mut own = segments(&*self.disk, &dir)?;
         own.retain(|s| s.number < self.wal.first_own_segment());
-        let checkpoint = crate::wal::last_checkpoint(&*self.disk, &dir)?;
-        let covered = checkpoint.as_ref().map_or(0, |c| u64::from(c.number) + 1);
+        let mut checkpoint = crate::wal::last_checkpoint(&*self.disk, &dir)?;
+        let mut covered = checkpoint.as_ref().map_or(0, |c| u64::from(c.number) + 1);
+        if let Some(snapshot) = snapshot {
+            // Its segment ends where it was taken.
+            checkpoint = None;
+            covered = u64::from(snapshot.segment) + 1;
+        }
         own.retain(|s| u64::from(s.number) >= covered);
         let first = own.first().map_or(covered, |s| u64::from(s.number));
         let last = own.last().map_or(first, |s| u64::from(s.number));
         status.start(checkpoint.as_ref().map_or(first, |c| u64::from(c.number)), last);
         if let Some(checkpoint) = checkpoint {
             let of_checkpoint = segments(&*self.disk, &checkpoint.path)?;
-            replay.run(&of_checkpoint, 0, false, &|_, _| {})?;
+            replay.run(&of_checkpoint, 0, Log::Wal, &|_, _| {})?;
             tracing::info!(component = "tsdb", "WAL checkpoint loaded");
             status.at(u64::from(checkpoint.number));
         }
         let checkpoint_took = begun.elapsed();
         let wal_begun = Instant::now();
-        replay.run(&own, 0, false, &|segment, took| {
+        replay.run(&own, 0, Log::Wal, &|segment, took| {
             tracing::info!(component = "tsdb", segment, maxSegment = last, duration = ?took, "WAL segment loaded");
             status.at(u64::from(segment));
         })?;
@@ -241,16 +347,29 @@ impl Head {
         if !late.is_empty() {
             status.start(late.first().map_or(0, |s| u64::from(s.number)), last);
         }
-        replay.run(&late, 0, true, &|segment, _| {
+        replay.run(&late, 0, Log::Late, &|segment, _| {
             tracing::info!(component = "tsdb", segment, maxSegment = last, "WBL segment loaded");
             status.at(u64::from(segment));
         })?;
+        let unknown = replay.tally.unknown.count();
+        if snapshot.is_some() && unknown > 0 {
+            // Series that had another reference when it was taken, or were not there.
+            return Err(Failed::Snapshot(format!("the log behind it has {unknown} rows of unknown series")));
+        }
+        if snapshot.is_some() && replay.left_out {
+            // Only the whole log has their samples.
+            return Err(Failed::Snapshot("head chunks on disk overlap".into()));
+        }
+        if snapshot.is_some() && replay.has_strange_chunks() {
+            return Err(Failed::Snapshot("head chunks on disk are of series that it does not have".into()));
+        }
         replay.finish(&dir, &wbl_dir)?;
         tracing::info!(
             component = "tsdb",
             checkpoint_replay_duration = ?checkpoint_took,
             wal_replay_duration = ?wal_took,
             wbl_replay_duration = ?wbl_begun.elapsed(),
+            chunk_snapshot_load_duration = ?snapshot_took,
             total_replay_duration = ?begun.elapsed(),
             "WAL replay completed"
         );
@@ -259,18 +378,19 @@ impl Head {
 }
 
 impl Replay<'_> {
-    /// Replays segments, the first one behind the offset `from`; `late`: of the log of late samples.
+    /// Replays segments of a log, the first one behind the offset `from`.
     fn run(
         &mut self,
         list: &[Segment],
         from: u64,
-        late: bool,
+        log: Log,
         done: &dyn Fn(u32, Duration),
     ) -> Result<(), OpenError> {
         if list.is_empty() {
             return Ok(());
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let late = log == Log::Late;
         let (decoders, lanes) = if late { (1, 1) } else { (threads, threads) };
         let head = self.head;
         let pool = Pool::default();
@@ -281,7 +401,7 @@ impl Replay<'_> {
                 let (send, parcels) = sync_channel(AHEAD);
                 let (done, receive) = sync_channel(AHEAD);
                 let (table, pool) = (&head.table, &pool);
-                scope.spawn(move || decode(&parcels, &done, table, pool, lanes));
+                scope.spawn(move || decode(&parcels, &done, table, pool, log, lanes));
                 to.push(send);
                 decoded.push(receive);
             }
@@ -323,7 +443,12 @@ impl Replay<'_> {
             Decoded::Series(rows) => self.series(lanes, &rows),
             Decoded::Samples(samples) => self.samples(lanes, samples),
             Decoded::Started(samples) => self.started(lanes, samples),
-            Decoded::Tombstones(list) => self.tombstones(&list),
+            Decoded::Restored(restored) => self.restore(lanes, restored),
+            Decoded::Broken(why) => self.tally.broken = self.tally.broken.take().or(Some(why)),
+            Decoded::Tombstones(list) => {
+                self.tombstones_seen = true;
+                self.tombstones(&list);
+            }
             Decoded::Exemplars(list) => self.exemplars(list),
             Decoded::Metadata(list) => self.metadata(&list),
             Decoded::Markers(list) => self.markers(&list),
@@ -374,6 +499,7 @@ impl Replay<'_> {
             Some((u32::try_from(*number).ok()?, Retired { segment, newest: *newest }))
         });
         head.retired.lock().extend(doubles);
+        *head.aliases.lock() = self.other.iter().map(|(number, (own, t))| (*number, *own, *t)).collect();
         head.mapper.flush();
         self.log_unmarked()?;
         if !self.damage.is_empty() {
@@ -383,16 +509,7 @@ impl Replay<'_> {
             }
         }
         let u = &tally.unknown;
-        if u.samples
-            + u.late_samples
-            + u.late_histograms
-            + u.histograms
-            + u.exemplars
-            + u.metadata
-            + u.tombstones
-            + u.markers
-            > 0
-        {
+        if u.count() + u.metadata > 0 {
             tracing::warn!(
                 component = "tsdb",
                 series = u.series.len(),

@@ -12,14 +12,19 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Default)]
 pub(super) struct Maker {
     /// Pairs of the row before.
-    before: Vec<u32>,
+    pub(super) before: Vec<u32>,
     ids: Vec<u32>,
     pub(super) runs: Runs,
 }
 
 impl Maker {
+    /// The next row refers to none before it.
+    pub(super) fn begin(&mut self) {
+        self.before.clear();
+    }
+
     /// Pair ids of a row, which become those of the row before. `false` when they cannot be had.
-    fn pairs(&mut self, index: &mut Index, rows: &SeriesRows, at: usize) -> bool {
+    pub(super) fn pairs(&mut self, index: &mut Index, rows: &SeriesRows, at: usize) -> bool {
         let Some(row) = rows.rows.get(at) else { return false };
         self.ids.clear();
         let mut rest = rows.rest(row);
@@ -44,7 +49,7 @@ impl Replay<'_> {
         let head = self.head;
         let mut index = head.index.write();
         let mut maker = std::mem::take(&mut self.maker);
-        maker.before.clear();
+        maker.begin();
         for (at, row) in rows.rows.iter().enumerate() {
             // Of known series too: the next row may refer to them.
             if !maker.pairs(&mut index, rows, at) {
@@ -125,7 +130,7 @@ impl Replay<'_> {
     }
 
     /// Gives a series the chunks that stand on disk under `number`; `fresh`: it has nothing yet.
-    fn attach(&mut self, lanes: &mut Lanes<'_>, number: u64, series: u32, fresh: bool) {
+    pub(super) fn attach(&mut self, lanes: &mut Lanes<'_>, number: u64, series: u32, fresh: bool) {
         // Numbers mostly ascend.
         let mut from = self.found_at;
         let is_first = |at: usize| self.found[..at].last().is_none_or(|c| c.series < number);
@@ -174,6 +179,8 @@ impl Replay<'_> {
                 newest = chunk.at;
                 self.tally.saw(chunk.min, chunk.max);
                 self.tally.chunks += 1;
+            } else if last.is_some_and(|max| chunk.max > max) {
+                self.left_out = true;
             }
         }
         if let Some(max) = last {

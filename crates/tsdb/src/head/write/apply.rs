@@ -54,12 +54,16 @@ impl HeadWriter {
             overtaken: Vec::new(),
         };
         let (kinds, starts) = (head.kinds(), head.starts_of(batch));
+        let applying = head.views.apply();
         for item in &self.items {
             let s = batch.samples[item.at as usize];
             let Some((cells, slot)) = walk.go(item.series) else { continue };
             let entry = cells.entry(slot);
             if !item.late {
                 if !entry.is(HAS_LAST) || s.t > entry.last_t {
+                    let last_t = entry.last_t;
+                    cells.history.note(&applying, slot, last_t);
+                    let entry = cells.entry(slot);
                     if kinds.xor2 || entry.is(HISTOGRAM | ASIDE) {
                         let moved =
                             head.place(cells, slot, item.series).append_float(s, start_of(starts, item.at));
@@ -108,7 +112,7 @@ impl HeadWriter {
             }
             out.samples += 1;
         }
-        self.apply_histograms(&mut walk, bounds, &mut sum, out);
+        self.apply_histograms(&applying, &mut walk, bounds, &mut sum, out);
         sum
     }
 

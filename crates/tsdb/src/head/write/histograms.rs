@@ -6,6 +6,7 @@ use super::verdict::{Item, Verdict, last_of, refuse};
 use crate::head::entry::{Entry, HAS_LAST, LAST_ON_DISK, PENDING};
 use crate::head::histogram::{fingerprint, validate};
 use crate::head::page::Walk;
+use crate::head::views::Applying;
 use crate::head::{Bounds, Head};
 use crate::wal::HistogramEntry;
 use model::{FloatHistogram, Sample};
@@ -144,6 +145,7 @@ impl HeadWriter {
 
     pub(super) fn apply_histograms(
         &self,
+        applying: &Applying<'_>,
         walk: &mut Walk<'_>,
         bounds: Bounds,
         sum: &mut Applied,
@@ -178,6 +180,8 @@ impl HeadWriter {
                 item.count(out);
                 continue;
             }
+            let last_t = cells.peek(slot).last_t;
+            cells.history.note(applying, slot, last_t);
             let moved =
                 head.place(cells, slot, item.series).append_histogram(item.t, item.start, &item.histogram);
             sum.opened += moved.opened;

@@ -68,7 +68,8 @@ impl Side {
 
     fn prometheus(program: PathBuf, version: &str) -> Side {
         let own = match at_least(version, 3, 8) {
-            true => vec![EXEMPLARS],
+            // The newest one takes snapshots of its head and reads ours; the others know nothing of them.
+            true => vec!["--enable-feature=exemplar-storage,memory-snapshot-on-shutdown"],
             false => vec!["--enable-feature=exemplar-storage,native-histograms"],
         };
         Side { program, name: format!("prometheus-{version}"), own }
