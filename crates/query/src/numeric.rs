@@ -4,14 +4,10 @@
 #[inline(always)]
 pub(crate) fn kahan_inc(inc: f64, sum: f64, c: f64) -> (f64, f64) {
     let t = sum + inc;
-    let c = if t.is_infinite() {
-        0.0
-    } else if sum.abs() >= inc.abs() {
-        c + ((sum - t) + inc)
-    } else {
-        c + ((inc - t) + sum)
-    };
-    (t, c)
+    // What the sum lost, exactly, without asking which of the two is the larger one.
+    let part = t - sum;
+    let lost = (sum - (t - part)) + (inc - part);
+    (t, if t.is_infinite() { 0.0 } else { c + lost })
 }
 
 /// Kahan–Neumaier sum with its compensation.

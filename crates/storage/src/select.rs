@@ -166,6 +166,8 @@ pub struct SelectHints {
     pub shown: Option<Vec<String>>,
     /// [`Series::digest`] will be asked of every series.
     pub digests: bool,
+    /// [`Series::newest`] will be asked of every series.
+    pub newest: bool,
     /// Asked now and then while series are found: the caller may have no use for them any more.
     pub stop: Stop,
 }

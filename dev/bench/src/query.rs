@@ -62,19 +62,28 @@ struct Column {
     disk_bytes: u64,
 }
 
-/// Runs the cases and prints one table for each; fails when a program fails or an answer differs.
-pub fn run(pyrrha: &Path, only: Option<&str>, case: Option<&str>, small: bool) -> ExitCode {
+/// Runs the cases and prints one table for each; fails when a program fails or an answer differs. With `cores`,
+/// each program answers on the first so many cores only.
+pub fn run(
+    pyrrha: &Path,
+    only: Option<&str>,
+    case: Option<&str>,
+    small: bool,
+    cores: Option<usize>,
+) -> ExitCode {
     let peers = peers::at_hand(pyrrha.to_owned());
     let mut failed = false;
     for case in cases(small, case) {
-        println!("\n## query {} ({} series x {} samples)", case.name, case.targets * PER_TARGET, case.rounds);
+        let on = cores.map_or(String::new(), |n| format!(", {n} cores"));
+        let series = case.targets * PER_TARGET;
+        println!("\n## query {} ({series} series x {} samples{on})", case.name, case.rounds);
         let load = targets(case.targets, PER_TARGET, 0);
         let end_ms = now_ms() / STEP_MS * STEP_MS - 2 * STEP_MS;
         let panels = panels(end_ms / 1000, case.rounds as i64 * STEP_MS / 1000);
         let mut columns = Vec::new();
         for peer in peers.iter().filter(|p| only.is_none_or(|o| p.name.to_lowercase().contains(o))) {
             eprintln!("bench: query {} / {}", case.name, peer.name);
-            match measure(peer, &case, &load, end_ms, &panels) {
+            match measure(peer, &case, &load, end_ms, &panels, cores) {
                 Ok(column) => columns.push(column),
                 Err(why) => {
                     eprintln!("bench: {}: {why}", peer.name);
@@ -137,6 +146,7 @@ fn measure(
     load: &[Target],
     end_ms: i64,
     panels: &[Panel],
+    cores: Option<usize>,
 ) -> Result<Column, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let data = dir.path().join("data");
@@ -154,6 +164,16 @@ fn measure(
     settle(&process);
     process.terminate();
 
+    let start = || match cores {
+        // Pinned before it begins: programs count their cores at start.
+        Some(cores) => {
+            let mut pinned = vec!["-c".into(), format!("0-{}", cores.max(1) - 1)];
+            pinned.push(peer.program.display().to_string());
+            pinned.extend_from_slice(&args);
+            Process::start(Path::new("taskset"), &pinned, &address, &log)
+        }
+        None => start(),
+    };
     let mut process = start().map_err(|e| e.to_string())?;
     process.wait_ready(peer.ready_path())?;
     settle(&process);

@@ -511,6 +511,7 @@ impl<'q> Eval<'q> {
             shown: wanted.shown.clone(),
             // Range functions look for series that become the same without their names.
             digests: !crate::plan::one_metric(&wanted.matchers),
+            newest: wanted.range.max.saturating_sub(wanted.range.min) < self.lookback,
             ..SelectHints::default()
         };
         let list = Arc::new(self.select(&wanted.matchers, &hints)?);

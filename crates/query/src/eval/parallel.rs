@@ -16,8 +16,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Series in a piece.
+/// Series in the first piece, and in the others at least.
 const PIECE: usize = 64;
+/// Work of a piece that is worth being handed over, some tenths of a millisecond.
+const PIECE_WORK: usize = 100_000;
 /// Work (samples and steps) that must be left for a helper to be worth its start, some two milliseconds.
 const WORTH: usize = 600_000;
 /// Pieces that may lie ready for each helper: bounds the memory of columns that wait.
@@ -202,17 +204,19 @@ impl Eval<'_> {
         let before = self.watch.work();
         let mut seen = hashbrown::HashSet::new();
         self.piece(leaf, 0..PIECE, &mut seen, sink)?;
-        let pieces = total.div_ceil(PIECE);
-        let left = (self.watch.work() - before).saturating_mul(pieces - 1);
+        let work = (self.watch.work() - before).max(1);
+        let left = work.saturating_mul(total / PIECE - 1);
+        let pieces = Pieces { total, size: PIECE * (PIECE_WORK / work).clamp(1, 64) };
+        let count = pieces.count();
         let cores = self.cores;
-        let helpers = cores.take((left / WORTH).min(pieces - 2));
+        let helpers = cores.take((left / WORTH).min(count.saturating_sub(2)));
         if helpers.1 == 0 {
             self.piece(leaf, PIECE..total, &mut seen, sink)?;
             return Ok(true);
         }
         let board = Board {
-            claimed: (0..pieces).map(|piece| AtomicBool::new(piece == 0)).collect(),
-            done: Mutex::new((0..pieces).map(|_| None).collect()),
+            claimed: (0..count).map(|piece| AtomicBool::new(piece == 0)).collect(),
+            done: Mutex::new((0..count).map(|_| None).collect()),
             changed: Condvar::new(),
             front: AtomicUsize::new(1),
             ahead: (helpers.1 + 1) * AHEAD,
@@ -226,7 +230,7 @@ impl Eval<'_> {
                 let work = move || {
                     while let Some(piece) = board.next() {
                         let _fill = FillOnDrop(board, piece);
-                        board.put(piece, helper.apart(leaf, range_of(piece, total)));
+                        board.put(piece, helper.apart(leaf, pieces.range(piece)));
                     }
                 };
                 let thread = std::thread::Builder::new().name(format!("query-{number}"));
@@ -236,20 +240,20 @@ impl Eval<'_> {
                 }
             }
             let mut own = None;
-            for piece in 1..pieces {
+            for piece in 1..count {
                 board.advance(piece);
                 if board.claim(piece) {
-                    self.piece(leaf, range_of(piece, total), &mut seen, sink)?;
+                    self.piece(leaf, pieces.range(piece), &mut seen, sink)?;
                     continue;
                 }
                 // Somebody is at it. Meanwhile there may be another one to do.
                 let waiting = board.done.lock()[piece].is_none();
                 if waiting
                     && let Some(other) =
-                        (piece + 1..(piece + board.ahead).min(pieces)).find(|p| board.claim(*p))
+                        (piece + 1..(piece + board.ahead).min(count)).find(|p| board.claim(*p))
                 {
                     let own = own.get_or_insert_with(|| self.fork(board.stop.clone()));
-                    board.put(other, own.apart(leaf, range_of(other, total)));
+                    board.put(other, own.apart(leaf, pieces.range(other)));
                 }
                 let piece = board.wait(piece)?;
                 self.take_over(piece, &mut seen, sink)?;
@@ -326,8 +330,23 @@ impl Eval<'_> {
     }
 }
 
-fn range_of(piece: usize, total: usize) -> Range<usize> {
-    piece * PIECE..((piece + 1) * PIECE).min(total)
+/// How the list of series is cut.
+#[derive(Clone, Copy)]
+struct Pieces {
+    total: usize,
+    /// Series in a piece, the first one apart.
+    size: usize,
+}
+
+impl Pieces {
+    fn count(self) -> usize {
+        1 + (self.total - PIECE).div_ceil(self.size)
+    }
+
+    fn range(self, piece: usize) -> Range<usize> {
+        let start = |piece: usize| piece.checked_sub(1).map_or(0, |before| PIECE + before * self.size);
+        start(piece)..start(piece + 1).min(self.total)
+    }
 }
 
 /// Series of one label set are an error, in whichever pieces they are.

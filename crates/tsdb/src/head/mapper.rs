@@ -291,8 +291,7 @@ impl Mapper {
             }
         }
         let map = self.map_of(number).ok_or_else(lost)?;
-        let bytes = map.get(offset as usize..).unwrap_or(&[]);
-        parse(bytes).map(|c| (c.encoding, c.data.to_vec())).ok_or_else(lost)
+        chunk_in(&map, at).map(|(encoding, data)| (encoding, data.to_vec()))
     }
 
     /// [`Mapper::read`] through plain reads of finished files.
@@ -316,6 +315,11 @@ impl Mapper {
         read_file(&*file, at & 0xffff_ffff).ok_or_else(|| {
             StorageError::Corrupt(format!("head chunk {number:06}:{} cannot be read", at & 0xffff_ffff))
         })
+    }
+
+    /// The map of a finished file, if it is mapped.
+    pub(crate) fn known_map(&self, number: u32) -> Option<Arc<Map>> {
+        self.finished.read().get(&number)?.map.clone()
     }
 
     fn map_of(&self, number: u32) -> Option<Arc<Map>> {
@@ -357,6 +361,13 @@ struct Parsed<'a> {
     data: &'a [u8],
     /// Bytes of the whole entry.
     len: usize,
+}
+
+/// Encoding and data of a chunk in the map of its file.
+pub(crate) fn chunk_in(map: &Map, at: u64) -> Result<(u8, &[u8]), StorageError> {
+    let (number, offset) = ((at >> 32) as u32, at & 0xffff_ffff);
+    let lost = || StorageError::Corrupt(format!("head chunk {number:06}:{offset} cannot be read"));
+    parse(map.get(offset as usize..).unwrap_or(&[])).map(|c| (c.encoding, c.data)).ok_or_else(lost)
 }
 
 fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {

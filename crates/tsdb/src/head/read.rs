@@ -5,8 +5,10 @@ use super::entry::{ASIDE, HAS_LAST, HISTOGRAM, LAST_ON_DISK};
 use super::mapper::PlainFiles;
 use super::ooo::forget_senders_hints;
 use super::page::{Cells, Mapped, Page, Walk, split};
+use super::table::Pages;
 use super::text::Texts;
 use super::tombstone::covers;
+use disk::Map;
 use model::{Labels, Matcher, TimeRange};
 use parking_lot::{Condvar, Mutex};
 use roaring::RoaringBitmap;
@@ -95,6 +97,13 @@ struct Selection {
     shown: Vec<Labels>,
     /// For each series its digest; empty when none was asked for.
     digests: Vec<u128>,
+    /// For each series its newest sample, where that is sure to be the last one that was appended; empty when
+    /// none was asked for.
+    last: Vec<Option<(i64, f64)>>,
+    /// All pages of the head.
+    pages: Pages,
+    /// A file of full chunks, so that its map need not be looked up for each of them.
+    map: OnceLock<(u32, Arc<Map>)>,
     /// How chunks on disk are read: through maps, or plainly where every one of them will be.
     files: Option<Arc<PlainFiles>>,
 }
@@ -109,7 +118,6 @@ impl Selection {
 /// A selected series of the head.
 pub struct HeadSeries {
     selection: Arc<Selection>,
-    page: Arc<Page>,
     series: u32,
     /// In the selection.
     row: u32,
@@ -158,18 +166,21 @@ impl HeadQuerier {
     /// what is long past.
     pub(super) fn one(&self, series: u32, files: &Arc<PlainFiles>) -> Option<HeadSeries> {
         let (page, slot) = split(series);
-        let page = self.reading.head.table.pages().get(page)?.clone()?;
-        let pairs = page.lock().pairs(slot).to_vec();
+        let pages = self.reading.head.table.pages();
+        let pairs = pages.get(page)?.as_ref()?.lock().pairs(slot).to_vec();
         let selection = Selection {
             reading: self.reading.clone(),
             rows: vec![(0, pairs.len() as u32)],
             pairs,
             shown: Vec::new(),
             digests: Vec::new(),
+            last: Vec::new(),
+            pages,
+            map: OnceLock::new(),
             files: Some(files.clone()),
         };
         let (selection, labels) = (Arc::new(selection), OnceLock::new());
-        Some(HeadSeries { selection, page, series, row: 0, newest: i64::MAX, labels })
+        Some(HeadSeries { selection, series, row: 0, newest: i64::MAX, labels })
     }
 
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
@@ -193,6 +204,8 @@ impl HeadQuerier {
         let mut walk = Walk::new(&pages);
         let mut before = NewestBefore::default();
         let (mut pairs, mut rows, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        let mut last = Vec::new();
+        let sure = hints.newest && head.tombstones.read().is_empty();
         for (at, series) in set.into_iter().enumerate() {
             if at.is_multiple_of(BETWEEN_LOOKS) {
                 hints.stop.check()?;
@@ -204,6 +217,9 @@ impl HeadQuerier {
             }
             let of = cells.pairs(slot);
             found.push((series, newest));
+            if sure {
+                last.push(last_of(cells, slot).filter(|(t, _)| *t <= newest));
+            }
             rows.push((pairs.len() as u32, of.len() as u32));
             pairs.extend_from_slice(of);
             if limit > 0 && found.len() == limit {
@@ -217,6 +233,9 @@ impl HeadQuerier {
             rows,
             shown: Vec::new(),
             digests: Vec::new(),
+            last,
+            pages,
+            map: OnceLock::new(),
             files: None,
         };
         if hints.shown.is_some() || hints.digests {
@@ -230,11 +249,10 @@ impl HeadQuerier {
         }
         let selection = Arc::new(selection);
         let series = |(row, (series, newest)): (usize, (u32, i64))| {
-            let page = pages.get(split(series).0)?.clone()?;
             let (selection, labels) = (selection.clone(), OnceLock::new());
-            Some(HeadSeries { selection, page, series, row: row as u32, newest, labels })
+            HeadSeries { selection, series, row: row as u32, newest, labels }
         };
-        Ok(found.into_iter().enumerate().filter_map(series).collect())
+        Ok(found.into_iter().enumerate().map(series).collect())
     }
 }
 
@@ -298,6 +316,13 @@ impl HeadQuerier {
         }
         out
     }
+}
+
+/// Time and value of the last sample that was appended, if it is the newest and a float.
+fn last_of(cells: &Cells, slot: usize) -> Option<(i64, f64)> {
+    let entry = cells.peek(slot);
+    let plain = entry.has_open() && !entry.is(ASIDE | HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
+    plain.then(|| (entry.last_t, f64::from_bits(entry.last_v)))
 }
 
 /// Whether a series may have samples within the range, its newest in-order one being at `newest`.
@@ -450,28 +475,32 @@ impl HeadSeries {
         self.selection.pairs_of(self.row)
     }
 
-    /// The newest sample, when it is sure to be the last one that was appended: time and value.
-    fn last(&self, range: TimeRange) -> Option<(i64, f64)> {
-        let slot = split(self.series).1;
-        let cells = self.page.lock();
-        let entry = cells.peek(slot);
-        let plain =
-            entry.has_open() && !entry.is(ASIDE | HISTOGRAM | LAST_ON_DISK) && cells.late(slot).is_none();
-        (plain && entry.last_t <= self.newest && range.contains(entry.last_t))
-            .then(|| (entry.last_t, f64::from_bits(entry.last_v)))
-    }
-
     /// The part of a range of which in-order samples are shown.
     fn visible(&self, range: TimeRange) -> TimeRange {
         TimeRange::new(range.min, range.max.min(self.newest))
     }
 
-    fn take(&self, range: TimeRange) -> Taken {
+    fn page(&self) -> Result<&Page, StorageError> {
+        let page = self.selection.pages.get(split(self.series).0).and_then(Option::as_deref);
+        page.ok_or_else(|| StorageError::Other(format!("no series {}", self.series)))
+    }
+
+    /// The newest sample within the range, when it is sure to be the last one that was appended.
+    fn last(&self, range: TimeRange) -> Option<(i64, f64)> {
+        let known = match self.selection.last.get(self.row as usize) {
+            Some(known) => *known,
+            None if !self.head().tombstones.read().is_empty() => None,
+            None => last_of(&self.page().ok()?.lock(), split(self.series).1),
+        };
+        known.filter(|(t, _)| *t <= self.newest && range.contains(*t))
+    }
+
+    fn take(&self, range: TimeRange) -> Result<Taken, StorageError> {
         let slot = split(self.series).1;
         let within = |c: &Mapped| TimeRange::new(c.min, c.max).overlaps(range);
         let visible = self.visible(range);
         let mut taken = {
-            let cells = self.page.lock();
+            let cells = self.page()?.lock();
             let entry = cells.peek(slot);
             let open =
                 entry.last_t >= visible.min && cells.open_min(slot).is_some_and(|min| min <= visible.max);
@@ -495,7 +524,7 @@ impl HeadSeries {
         if !tombstones.is_empty() {
             taken.deleted = tombstones.of(self.series).to_vec();
         }
-        taken
+        Ok(taken)
     }
 
     /// Encoding and data of a chunk on disk.
@@ -504,6 +533,30 @@ impl HeadSeries {
             None => self.head().mapper.read(at),
             Some(files) => self.head().mapper.read_plain(files, at),
         }
+    }
+
+    /// Appends samples of a chunk on disk; looks at it where it is mapped, if it is.
+    fn decode_at(&self, at: u64, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
+        if self.selection.files.is_none()
+            && let Some(map) = self.map_of(at)
+        {
+            let (encoding, data) = super::mapper::chunk_in(map, at)?;
+            return self.decode(encoding, data, range, out);
+        }
+        let (encoding, data) = self.chunk_at(at)?;
+        self.decode(encoding, &data, range, out)
+    }
+
+    /// The map of the file of a chunk, if it is the one that the selection keeps.
+    fn map_of(&self, at: u64) -> Option<&Map> {
+        let kept = &self.selection.map;
+        let number = (at >> 32) as u32;
+        if kept.get().is_none()
+            && let Some(map) = self.head().mapper.known_map(number)
+        {
+            let _ = kept.set((number, map));
+        }
+        kept.get().filter(|(of, _)| *of == number).map(|(_, map)| &**map)
     }
 
     fn corrupt(&self, e: &chunk::ChunkError) -> StorageError {
@@ -534,8 +587,7 @@ impl HeadSeries {
             return Ok(());
         }
         for chunk in &taken.mapped {
-            let (encoding, data) = self.chunk_at(chunk.at)?;
-            self.decode(encoding, &data, range, out)?;
+            self.decode_at(chunk.at, range, out)?;
         }
         if let Some((encoding, open)) = &taken.open {
             self.decode(*encoding, &open.bytes, range, out)?;
@@ -548,8 +600,7 @@ impl HeadSeries {
         let mut rows = SampleBuf::default();
         self.in_order(taken, range, &mut rows)?;
         for chunk in &taken.late_mapped {
-            let (encoding, data) = self.chunk_at(chunk.at)?;
-            self.decode(encoding, &data, range, &mut rows)?;
+            self.decode_at(chunk.at, range, &mut rows)?;
         }
         forget_senders_hints(&mut taken.late);
         rows.append(std::mem::take(&mut taken.late));
@@ -595,9 +646,7 @@ impl Series for HeadSeries {
     }
 
     fn newest(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
-        if self.head().tombstones.read().is_empty()
-            && let Some((t, v)) = self.last(range)
-        {
+        if let Some((t, v)) = self.last(range) {
             out.push_float(t, v);
             return Ok(());
         }
@@ -605,12 +654,12 @@ impl Series for HeadSeries {
     }
 
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
-        let mut taken = self.take(range);
+        let mut taken = self.take(range)?;
         if taken.is_plain() { self.in_order(&taken, range, out) } else { self.merged(&mut taken, range, out) }
     }
 
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
-        let mut taken = self.take(range);
+        let mut taken = self.take(range)?;
         let mut out = Vec::with_capacity(taken.mapped.len() + 1);
         let newest = taken.open.as_ref().map(|(_, open)| open.max).or(taken.mapped.last().map(|c| c.max));
         if taken.is_plain() && newest.is_none_or(|t| t <= self.newest) {
