@@ -11,11 +11,12 @@
 use chunk::varint;
 use disk::crc::crc32c;
 use disk::scan::numbered;
-use disk::{Disk, DiskError, File, Map};
+use disk::{Disk, DiskError, File, Map, atomic};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use storage::StorageError;
 
 const MAGIC: u32 = 0x0130_bc91;
@@ -55,7 +56,15 @@ struct Current {
     /// Bytes behind `flushed` may exist, left by a failed write.
     dirty: bool,
     /// Finished files that are not known to be durable.
-    unsynced: Vec<Arc<dyn File>>,
+    unsynced: Vec<Unsynced>,
+    /// Files whose fsync failed: a later one says nothing about what the failed one did not write.
+    suspect: BTreeSet<u32>,
+}
+
+struct Unsynced {
+    number: u32,
+    file: Arc<dyn File>,
+    failed: Arc<AtomicBool>,
 }
 
 /// Files that are read many times without being mapped: maps count as memory of this process.
@@ -86,6 +95,10 @@ impl Mapper {
         mut found: impl FnMut(Found),
     ) -> Result<(Mapper, u64), DiskError> {
         disk.create_dir_all(&dir)?;
+        for entry in disk.list(&dir)?.iter().filter(|e| e.name.ends_with(".tmp")) {
+            // A crash came while a file was written again.
+            disk.remove_file(&dir.join(&entry.name))?;
+        }
         let files = numbered(&*disk, &dir, "")?;
         let mut finished = BTreeMap::new();
         let mut damaged = 0u64;
@@ -145,6 +158,7 @@ impl Mapper {
             max_t: i64::MIN,
             dirty: false,
             unsynced: Vec::new(),
+            suspect: BTreeSet::new(),
         };
         let mapper =
             Mapper { disk, dir, sync_inline, current: Mutex::new(current), finished: RwLock::new(finished) };
@@ -204,12 +218,52 @@ impl Mapper {
             self.try_flush(&mut current)?;
         }
         if durable {
-            for file in current.unsynced.iter().chain(&current.file) {
-                file.sync()?;
+            let current = &mut *current;
+            let failed = current.unsynced.iter().filter(|u| u.failed.load(Relaxed)).map(|u| u.number);
+            current.suspect.extend(failed);
+            while let Some(number) = current.suspect.first().copied() {
+                self.write_again(current, number)?;
+                current.suspect.remove(&number);
+            }
+            let open = current.file.iter().map(|file| (current.number, file));
+            for (number, file) in current.unsynced.iter().map(|u| (u.number, &u.file)).chain(open) {
+                file.sync().inspect_err(|_| {
+                    current.suspect.insert(number);
+                })?;
             }
             self.disk.sync_dir(&self.dir)?;
         }
         current.unsynced.clear();
+        Ok(())
+    }
+
+    /// Replaces a file whose fsync failed by a durable copy: the system may count its pages as written though they
+    /// are not. Addresses of chunks stay.
+    fn write_again(&self, current: &mut Current, number: u32) -> Result<(), DiskError> {
+        let path = path_of(&self.dir, number);
+        let is_current = current.number == number && current.file.is_some();
+        if !is_current && !self.finished.read().contains_key(&number) {
+            // Truncated meanwhile.
+            current.unsynced.retain(|u| u.number != number);
+            return Ok(());
+        }
+        // A chunk more than fits may stand at its end.
+        let mut bytes = self.disk.read(&path, MAX_FILE_BYTES * 2)?;
+        if is_current {
+            // What is beyond was left by a failed write.
+            bytes.truncate(current.flushed as usize);
+        }
+        if scan(number, &bytes, |_| {}) < bytes.len() {
+            // The lost pages were even read back: the log of late samples has to stay.
+            return Err(DiskError::other("fsync", &path, "an earlier fsync failed and lost chunks"));
+        }
+        atomic::write(&*self.disk, &path, &bytes)?;
+        if is_current {
+            current.file = Some(Arc::from(self.disk.open_append(&path)?));
+            current.dirty = false;
+        }
+        current.unsynced.retain(|u| u.number != number);
+        tracing::warn!(component = "tsdb", file = %path.display(), "Wrote head chunks again, for an earlier fsync of their file failed");
         Ok(())
     }
 
@@ -251,10 +305,16 @@ impl Mapper {
             return;
         }
         if let Some(file) = current.file.take() {
-            current.unsynced.push(file.clone());
+            let failed = Arc::new(AtomicBool::new(false));
+            let number = current.number;
+            current.unsynced.push(Unsynced { number, file: file.clone(), failed: failed.clone() });
             let (disk, dir) = (self.disk.clone(), self.dir.clone());
             let sync = move || {
-                if let Err(e) = file.sync().and_then(|()| disk.sync_dir(&dir)) {
+                if let Err(e) = file
+                    .sync()
+                    .inspect_err(|_| failed.store(true, Relaxed))
+                    .and_then(|()| disk.sync_dir(&dir))
+                {
                     tracing::error!(component = "tsdb", err = %e, "Failed to sync head chunks");
                 }
             };
