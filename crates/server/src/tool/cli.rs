@@ -173,12 +173,18 @@ fn query() -> Command {
         ))
         .subcommand(
             Command::new("analyze")
-                .about("Analyze the usage pattern of metrics (not built in this version).")
-                .arg(arg("server").required(true))
-                .arg(arg("type").required(true))
-                .arg(arg("duration").default_value("1h").value_parser(duration))
-                .arg(arg("time"))
-                .arg(several("match").required(true)),
+                .about("Run queries against a server to analyze the usage pattern of certain metrics.")
+                .arg(arg("server").required(true).help("The server to query"))
+                .arg(arg("type").required(true).help("Type of metric: histogram"))
+                .arg(arg("duration").default_value("1h").value_parser(duration).help("Time frame to analyze"))
+                .arg(
+                    arg("time")
+                        .allow_hyphen_values(true)
+                        .help("Query time (RFC3339 or Unix timestamp), default now"),
+                )
+                .arg(
+                    several("match").required(true).help("Series selector. Can be specified multiple times"),
+                ),
         )
 }
 

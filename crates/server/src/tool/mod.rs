@@ -20,6 +20,7 @@ mod backfill;
 mod backfill_rules;
 mod bench_write;
 mod blocks;
+mod buckets;
 mod check;
 mod cli;
 mod client;
@@ -48,7 +49,7 @@ pub(crate) const LINT: u8 = 3;
 /// The tools with one line each, for help texts.
 pub(crate) const TOOLS: [(&str, &str); 6] = [
     ("check", "config, web-config, healthy, ready, metrics: is it valid, does it run?"),
-    ("query", "instant, range, series, labels: ask a server"),
+    ("query", "instant, range, series, labels, analyze: ask a server"),
     ("debug", "metrics: collect what a server says of itself"),
     ("push", "metrics: send text to a receiver"),
     ("tsdb", "list, analyze, dump, dump-openmetrics, create-blocks-from, verify, bench: a data directory"),
@@ -109,6 +110,7 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["query", "range"] => query::range(m),
         ["query", "series"] => query::series(m),
         ["query", "labels"] => query::labels(m),
+        ["query", "analyze"] => buckets::analyze(m),
         ["tsdb", "list"] => blocks::list(m),
         ["debug", "metrics"] => debug::metrics(m),
         ["push", "metrics"] => push::metrics(m),

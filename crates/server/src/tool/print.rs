@@ -15,7 +15,7 @@ pub(crate) enum Format {
     Json,
 }
 
-type Metric = BTreeMap<String, String>;
+pub(crate) type Metric = BTreeMap<String, String>;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -32,31 +32,32 @@ struct Sample {
 }
 
 #[derive(Deserialize)]
-struct Stream {
-    metric: Metric,
+pub(crate) struct Stream {
+    pub(crate) metric: Metric,
     #[serde(default)]
-    values: Vec<Point>,
+    pub(crate) values: Vec<Point>,
     #[serde(default)]
-    histograms: Vec<HistogramPoint>,
+    pub(crate) histograms: Vec<HistogramPoint>,
 }
 
 /// Seconds and a number in text.
 #[derive(Deserialize)]
-struct Point(f64, String);
+pub(crate) struct Point(pub(crate) f64, pub(crate) String);
 
 #[derive(Deserialize)]
-struct HistogramPoint(f64, Histogram);
+pub(crate) struct HistogramPoint(f64, pub(crate) Histogram);
 
 #[derive(Deserialize)]
-struct Histogram {
+pub(crate) struct Histogram {
     count: String,
     sum: String,
     #[serde(default)]
-    buckets: Vec<Bucket>,
+    pub(crate) buckets: Vec<Bucket>,
 }
 
+/// Which bounds belong to it, lower bound, upper bound, count.
 #[derive(Deserialize)]
-struct Bucket(u8, String, String, String);
+pub(crate) struct Bucket(pub(crate) u8, pub(crate) String, pub(crate) String, String);
 
 fn float(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("strconv.ParseFloat: parsing {}: invalid syntax", quote(text)))
@@ -95,7 +96,7 @@ fn json_metric(metric: &Metric) -> String {
 }
 
 /// `name{a="b", c="d"}`
-fn metric_text(metric: &Metric) -> String {
+pub(crate) fn metric_text(metric: &Metric) -> String {
     let name = metric.get(METRIC_NAME).map_or("", String::as_str);
     let labels: Vec<String> =
         metric.iter().filter(|(n, _)| *n != METRIC_NAME).map(|(n, v)| format!("{n}={}", quote(v))).collect();
@@ -107,7 +108,7 @@ fn metric_text(metric: &Metric) -> String {
 }
 
 /// `{__name__="name", a="b"}`
-fn label_set_text(metric: &Metric) -> String {
+pub(crate) fn label_set_text(metric: &Metric) -> String {
     let labels: Vec<String> = metric.iter().map(|(n, v)| format!("{n}={}", quote(v))).collect();
     format!("{{{}}}", labels.join(", "))
 }
@@ -241,6 +242,12 @@ pub(crate) fn value(data: &Value, format: Format) -> Result<String, String> {
         }
         other => Err(format!("unexpected value type {}", quote(other))),
     }
+}
+
+/// The series of a range; `None` when the answer is something else.
+pub(crate) fn streams(data: &Value) -> Result<Option<Vec<Stream>>, String> {
+    let answer: Answer = read(data)?;
+    if answer.kind == "matrix" { read(&answer.result).map(Some) } else { Ok(None) }
 }
 
 /// Label sets, one a line.

@@ -117,7 +117,7 @@ fn data(status: u16, body: &[u8]) -> Result<Value, ApiError> {
     }
 }
 
-fn now() -> i128 {
+pub(crate) fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
 }
 
@@ -130,7 +130,7 @@ fn time(m: &ArgMatches, name: &str, what: &str, default: i128) -> Result<i128, u
 }
 
 /// Seconds, as parameters carry them.
-fn seconds(ns: i128) -> String {
+pub(crate) fn seconds(ns: i128) -> String {
     plain_string(ns.div_euclid(SECOND) as f64 + ns.rem_euclid(SECOND) as f64 / 1e9)
 }
 

@@ -105,7 +105,7 @@ fn command_lines() {
         here,
         &["query", "analyze", "--server=x", "--type=y", "--match=z"],
         "",
-        (1, "", "query analyze: not built in this version\n"),
+        (1, "", "analyze type is y, must be 'histogram'\n"),
     );
     check(here, &["check", "rules"], "", (1, "", "check rules: not built in this version\n"));
     for help in [&["--help"][..], &["help"]] {

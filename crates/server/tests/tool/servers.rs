@@ -85,6 +85,60 @@ fn queries() {
     );
 }
 
+/// The texts are promtool's over the same answer.
+#[test]
+fn populated_buckets() {
+    const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[
+        {"metric":{"__name__":"h_bucket","job":"x","le":"+Inf"},"values":[[1,"3"],[2,"7"],[3,"7"]]},
+        {"metric":{"__name__":"h_bucket","job":"x","le":"1"},"values":[[1,"0"],[2,"2"],[3,"2"]]},
+        {"metric":{"__name__":"h_bucket","job":"x","le":"2"},"values":[[1,"3"],[2,"5"],[3,"7"]]},
+        {"metric":{"__name__":"h_bucket","le":"1"},"values":[[1,"4"],[2,"5"]]},
+        {"metric":{"__name__":"h_bucket","le":"5"},"values":[[1,"4"]]},
+        {"metric":{"__name__":"h_count","job":"x"},"values":[[1,"3"],[2,"7"]]},
+        {"metric":{"__name__":"n","job":"x"},"histograms":[
+            [1,{"count":"2","sum":"1.5","buckets":[[0,"1","2","2"]]}],
+            [2,{"count":"5","sum":"1.5","buckets":[[0,"1","2","2"],[0,"4","8","3"]]}],
+            [3,{"count":"5","sum":"1.5","buckets":[[0,"1","2","2"],[0,"2","4","3"]]}]]},
+        {"metric":{"__name__":"once"},"histograms":[[1,{"count":"0","sum":"0"}]]}]}}"#;
+    let text = "\
+Bucket stats for each histogram series over time
+------------------------------------------------
+First the min, avg, and max number of populated buckets, followed by the total
+number of buckets (only if different from the max number of populated buckets
+which is typical for classic but not native histograms).
+
+- n{job=\"x\"} (native): 1/1.667/2/3
+- h_bucket{job=\"x\"} (classic): 1/2.000/3
+- h_bucket{} (classic): 1/1.000/1/2
+
+Aggregated bucket stats
+-----------------------
+Each line shows min/avg/max over the series above.
+
+Native histogram series (1 in total):
+- min populated: 1/1.000/1
+- avg populated: 1/1.000/1
+- max populated: 2/2.000/2
+- total: 3/3.000/3
+
+Classic histogram series (2 in total):
+- min populated: 1/1.000/1
+- avg populated: 1/1.500/2
+- max populated: 1/2.000/3
+- total: 2/2.500/3
+";
+    let command = ["query", "analyze", "--server=URL", "--type=histogram", "--time=3", "--match=h"];
+    let (address, asked) = serve("200 OK", MATRIX);
+    let server = format!("--server={address}");
+    let args: Vec<&str> = command.iter().map(|a| if a.contains("URL") { &server } else { *a }).collect();
+    check(Path::new("."), &args, "", (0, text, ""));
+    let request = String::from_utf8(asked.recv().expect("asked")).expect("text");
+    assert!(request.ends_with("\r\n\r\nquery=h%5B1h%5D&time=3"), "{request}");
+    let mut other = args.clone();
+    other[3] = "--type=gauge";
+    check(Path::new("."), &other, "", (1, "", "analyze type is gauge, must be 'histogram'\n"));
+}
+
 #[test]
 fn health() {
     answered(
