@@ -246,12 +246,13 @@ const VARBIT_BITS: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
 
 impl BitWriter {
     pub(crate) fn varbit_int(&mut self, n: i64) {
-        let fits = |bits: u32| -((1i64 << (bits - 1)) - 1) <= n && n <= 1i64 << (bits - 1);
-        let class = match n {
-            0 => 0,
-            _ => (1..8).find(|class| fits(VARBIT_BITS[*class])).unwrap_or(8),
-        };
-        self.varbit(class, n as u64);
+        if n == 0 {
+            return self.put(0, 1);
+        }
+        // A class of b bits holds -(2^(b-1) - 1) to 2^(b-1).
+        let magnitude = if n > 0 { n as u64 - 1 } else { n.wrapping_neg() as u64 };
+        let width = 65 - magnitude.leading_zeros();
+        self.varbit((1..8).find(|class| width <= VARBIT_BITS[*class]).unwrap_or(8), n as u64);
     }
 
     pub(crate) fn varbit_uint(&mut self, n: u64) {
@@ -261,13 +262,18 @@ impl BitWriter {
 
     fn varbit(&mut self, class: usize, n: u64) {
         // A prefix of ones, closed by a zero unless it is the longest.
-        match class {
-            8 => self.put(0xff, 8),
-            _ => self.put((1 << (class + 1)) - 2, class as u32 + 1),
+        if class == 8 {
+            self.put(0xff, 8);
+            return self.put(n, 64);
         }
-        let bits = VARBIT_BITS[class];
-        let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
-        self.put(n & mask, bits);
+        let (prefix, bits) = ((1u64 << (class + 1)) - 2, VARBIT_BITS[class]);
+        let width = class as u32 + 1 + bits;
+        let value = n & ((1 << bits) - 1);
+        if width <= 64 {
+            return self.put(prefix << bits | value, width);
+        }
+        self.put(prefix, class as u32 + 1);
+        self.put(value, bits);
     }
 
     pub(crate) fn uvarint(&mut self, n: u64) {
@@ -286,8 +292,12 @@ impl BitWriter {
         let (leading, trailing) = (change.leading_zeros().min(31), change.trailing_zeros());
         match *window {
             Some((l, t)) if leading >= l && trailing >= t => {
+                let width = 64 - l - t;
+                if width <= 62 {
+                    return self.put(0b10 << width | change >> t, width + 2);
+                }
                 self.put(0b10, 2);
-                self.put(change >> t, 64 - l - t);
+                self.put(change >> t, width);
             }
             _ => {
                 self.put(0b11, 2);

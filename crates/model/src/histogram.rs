@@ -50,7 +50,8 @@ impl FloatHistogram {
     /// Whether it is one of integers, and can be stored as such: all counts are whole, not negative and below
     /// 2^53. Larger ones cannot be told apart here and go on as floats.
     pub fn holds_integers(&self) -> bool {
-        let whole = |v: &f64| *v >= 0.0 && *v < INTEGERS_END && v.fract() == 0.0;
+        // Rounding by way of an integer is exact here, and not a call as `fract` is.
+        let whole = |v: &f64| *v >= 0.0 && *v < INTEGERS_END && *v as i64 as f64 == *v;
         self.integer
             && whole(&self.count)
             && whole(&self.zero_count)

@@ -92,8 +92,9 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
     /// All sums are exact, up to 2^16 buckets of less than 2^53 each.
     fn whole_count(h: &FloatHistogram) -> Result<(), String> {
         let sides = h.positive_buckets.iter().chain(&h.negative_buckets);
-        let found = sides.map(|v| *v as u128).sum::<u128>() + h.zero_count as u128;
-        let count = h.count as u128;
+        let whole = |v: f64| u128::from(v as u64);
+        let found = sides.map(|v| whole(*v)).sum::<u128>() + whole(h.zero_count);
+        let count = whole(h.count);
         let (bad, what) = match h.sum.is_nan() {
             true => (found > count, "should be at least the number of observations found in the buckets"),
             false => (
