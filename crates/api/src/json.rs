@@ -39,12 +39,16 @@ impl Json {
         self.into_pieces().concat()
     }
 
-    /// Call between elements of long lists: sets a large piece aside.
-    pub fn pause(&mut self) {
-        if self.out.len() >= PIECE_BYTES {
-            let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4));
-            self.done.push(Bytes::from(piece));
+    /// Call between elements of long lists: sets a large piece aside. Gives the bytes of that piece, 0 if it was not
+    /// yet time.
+    pub fn pause(&mut self) -> usize {
+        if self.out.len() < PIECE_BYTES {
+            return 0;
         }
+        let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4));
+        let bytes = piece.len();
+        self.done.push(Bytes::from(piece));
+        bytes
     }
 
     /// Bytes that are JSON already.

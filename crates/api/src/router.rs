@@ -6,7 +6,7 @@ use crate::json::Json;
 use crate::params::{Form, MAX_FORM_BYTES};
 use crate::query_log::Origin;
 use crate::state::{Api, Ready};
-use crate::wrap::{Encoding, body_of, go_error, text};
+use crate::wrap::{Encoding, body_holding, go_error, text};
 use crate::{health, home, lifecycle, own_metrics, v1};
 use axum::Router;
 use axum::body::Body;
@@ -38,6 +38,8 @@ pub(crate) struct Reply {
     json: Option<Json>,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
+    /// What the pieces of `json` hold of the memory of queries, in their order.
+    pub(crate) held: Vec<query::Held>,
 }
 
 pub(crate) type Outcome = Result<Reply, ApiError>;
@@ -48,11 +50,11 @@ impl Reply {
         let mut json = Json::with_capacity(1024);
         json.raw("{\"status\":\"success\",\"data\":");
         write(&mut json);
-        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new() }
+        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new(), held: Vec::new() }
     }
 
     pub(crate) fn no_content() -> Reply {
-        Reply { json: None, warnings: Vec::new(), infos: Vec::new() }
+        Reply { json: None, warnings: Vec::new(), infos: Vec::new(), held: Vec::new() }
     }
 
     pub(crate) fn warn(mut self, warning: Option<String>) -> Reply {
@@ -73,7 +75,7 @@ impl Reply {
             }
         }
         json.raw("}");
-        let mut response = Response::new(body_of(encoding.encode(json.into_pieces())));
+        let mut response = Response::new(body_holding(encoding.encode(json.into_pieces()), self.held));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }

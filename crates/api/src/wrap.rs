@@ -7,6 +7,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
 use model::regexp::Regexp;
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 /// The `--web.cors.origin` expression, anchored at both ends.
@@ -107,17 +108,28 @@ fn squeeze<W: Write>(
 }
 
 /// A body of known length.
-pub fn body_of(mut pieces: Vec<Bytes>) -> Body {
+pub fn body_of(pieces: Vec<Bytes>) -> Body {
+    body_holding(pieces, Vec::new())
+}
+
+/// The same; what each piece holds of the memory of queries is given back when it has been sent.
+pub(crate) fn body_holding(mut pieces: Vec<Bytes>, held: Vec<query::Held>) -> Body {
     match pieces.len() {
         0 => Body::empty(),
         1 => Body::from(pieces.remove(0)),
-        _ => Body::new(Pieces { left: pieces.iter().map(|p| p.len() as u64).sum(), queue: pieces.into() }),
+        _ => {
+            let left = pieces.iter().map(|p| p.len() as u64).sum();
+            Body::new(Pieces { left, queue: pieces.into(), held: held.into(), sending: None })
+        }
     }
 }
 
 struct Pieces {
-    queue: std::collections::VecDeque<Bytes>,
+    queue: VecDeque<Bytes>,
     left: u64,
+    held: VecDeque<query::Held>,
+    /// Of the piece that was handed out last.
+    sending: Option<query::Held>,
 }
 
 impl http_body::Body for Pieces {
@@ -130,6 +142,7 @@ impl http_body::Body for Pieces {
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         std::task::Poll::Ready(self.queue.pop_front().map(|piece| {
             self.left -= piece.len() as u64;
+            self.sending = self.held.pop_front();
             Ok(http_body::Frame::data(piece))
         }))
     }

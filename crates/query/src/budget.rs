@@ -97,7 +97,10 @@ pub struct Held {
 }
 
 impl Held {
-    pub(crate) fn take(memory: &Arc<Memory>, bytes: usize) -> Result<Held, QueryError> {
+    /// # Errors
+    ///
+    /// [`QueryError::Memory`] when all queries together would hold more than they may.
+    pub fn take(memory: &Arc<Memory>, bytes: usize) -> Result<Held, QueryError> {
         memory.take(bytes)?;
         Ok(Held { memory: memory.clone(), bytes })
     }

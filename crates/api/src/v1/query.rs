@@ -11,7 +11,7 @@ use http::Response;
 use meter::{Counter, Gauge, Histogram, Registry, Summary, Vector};
 use model::labels::quote;
 use query::{
-    Cancel, MatrixSeries, Memory, QueryError, QueryOpts, QueryResult, QueryStats, Refused, SampleValue,
+    Cancel, Held, MatrixSeries, Memory, QueryError, QueryOpts, QueryResult, QueryStats, Refused, SampleValue,
     Value, VectorSample,
 };
 use std::sync::Arc;
@@ -337,7 +337,11 @@ async fn run(
             let reply = Reply::data(|json| super::explain::write(json, costs));
             return Ok(reply.into_response(call.encoding));
         }
-        let reply = encode(&result, call.form.get("stats"));
+        let reply = encode(result, reading.engine.memory(), call.form.get("stats"));
+        let reply = reply.map_err(|e| {
+            api.queries.refuse(&e);
+            api_error(e)
+        })?;
         Ok(reply.into_response(call.encoding))
     };
     match tokio::task::spawn_blocking(task).await {
@@ -361,18 +365,23 @@ fn api_error(e: QueryError) -> ApiError {
     ApiError::new(kind, e.to_string())
 }
 
-fn encode(result: &QueryResult, stats: &str) -> Reply {
+/// Writes a result, which is let go of series by series, and counts the text in its place.
+fn encode(result: QueryResult, memory: &Arc<Memory>, stats: &str) -> Result<Reply, QueryError> {
+    let mut account = Account { memory, held: Vec::new() };
+    let mut written = Ok(());
     let mut reply = Reply::data(|json| {
         json.raw("{\"resultType\":\"").raw(result.value.type_name()).raw("\",\"result\":");
-        write_value(json, &result.value);
+        written = write_value(json, result.value, &mut account);
         if !stats.is_empty() {
             json.raw(",");
             write_stats(json, &result.stats);
         }
         json.raw("}");
     });
-    reply.warnings.clone_from(&result.warnings);
-    reply.infos.clone_from(&result.infos);
+    written?;
+    reply.held = account.held;
+    reply.warnings = result.warnings;
+    reply.infos = result.infos;
     if !["", "true", "all"].contains(&stats) {
         reply.warnings.push(format!(
             "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
@@ -380,22 +389,50 @@ fn encode(result: &QueryResult, stats: &str) -> Reply {
             quote(stats)
         ));
     }
-    reply
+    Ok(reply)
 }
 
-fn write_value(json: &mut Json, value: &Value) {
+/// Memory of finished pieces of text.
+struct Account<'a> {
+    memory: &'a Arc<Memory>,
+    held: Vec<Held>,
+}
+
+fn write_value(json: &mut Json, value: Value, account: &mut Account<'_>) -> Result<(), QueryError> {
     match value {
         // Upstream prints these two through its general JSON writer.
         Value::Scalar(t, v) => {
-            json.raw("[").number(*t as f64 / 1000.0).raw(",");
-            json.text(&model::float::plain_string(*v)).raw("]");
+            json.raw("[").number(t as f64 / 1000.0).raw(",");
+            json.text(&model::float::plain_string(v)).raw("]");
         }
         Value::String(t, text) => {
-            json.raw("[").number(*t as f64 / 1000.0).raw(",").text(text).raw("]");
+            json.raw("[").number(t as f64 / 1000.0).raw(",").text(&text).raw("]");
         }
-        Value::Vector(samples) => write_list(json, samples, write_sample),
-        Value::Matrix(series) => write_list(json, series, write_series),
+        Value::Vector(samples) => return write_away(json, samples, account, write_sample),
+        Value::Matrix(series) => return write_away(json, series, account, write_series),
     }
+    Ok(())
+}
+
+/// As [`write_list`], dropping each element when it is written.
+fn write_away<T>(
+    json: &mut Json,
+    list: Vec<T>,
+    account: &mut Account<'_>,
+    write: impl Fn(&mut Json, &T),
+) -> Result<(), QueryError> {
+    json.raw("[");
+    let mut first = true;
+    for one in list {
+        json.comma(&mut first);
+        write(json, &one);
+        let bytes = json.pause();
+        if bytes > 0 {
+            account.held.push(Held::take(account.memory, bytes)?);
+        }
+    }
+    json.raw("]");
+    Ok(())
 }
 
 fn write_list<T>(json: &mut Json, list: &[T], write: impl Fn(&mut Json, &T)) {
