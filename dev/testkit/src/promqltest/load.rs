@@ -1,8 +1,8 @@
-//! `load`: series of a script into the store, and classic histograms as native ones with custom buckets.
+//! `load`: series of a script as rows for a store, and classic histograms as native ones with custom buckets.
 
-use crate::MemStore;
+use super::store::{Row, RowValue};
 use model::duration::parse_duration;
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
 use model::labels::BUCKET_LABEL;
 use model::{FloatHistogram, Labels, METRIC_NAME};
 use promql::{SeriesText, SeriesValue, parse_series, parse_start_times};
@@ -52,29 +52,33 @@ impl Load {
         Ok(Load { step, with_nhcb, series })
     }
 
-    pub(super) fn run(&self, store: &MemStore) -> Result<(), String> {
-        for (series, starts) in &self.series {
-            let mut hints = Hints::default();
+    /// All rows, series by series and each in order of time. A series that stands twice is what its last line says.
+    pub(super) fn rows(&self) -> Result<Vec<Row>, String> {
+        let mut rows = Vec::new();
+        let last: BTreeMap<&Labels, usize> =
+            self.series.iter().enumerate().map(|(at, (series, _))| (&series.labels, at)).collect();
+        for (at, (series, starts)) in self.series.iter().enumerate() {
+            if last.get(&series.labels) != Some(&at) {
+                continue;
+            }
             for (i, value) in series.values.iter().enumerate() {
                 let t = i as i64 * self.step;
                 let start = starts.get(i).copied().flatten().map_or(0, |offset| t + offset);
-                match value {
-                    SeriesValue::Omitted => {}
-                    SeriesValue::Float(v) => {
-                        hints = Hints::default();
-                        store.add_with_start(&series.labels, start, t, *v);
-                    }
-                    SeriesValue::Histogram { histogram, .. } => {
-                        let h = hints.next((**histogram).clone());
-                        store.add_histogram_with_start(&series.labels, start, t, h);
-                    }
-                }
+                let value = match value {
+                    SeriesValue::Omitted => continue,
+                    SeriesValue::Float(v) => RowValue::Float(*v),
+                    SeriesValue::Histogram { histogram, .. } => RowValue::Histogram((**histogram).clone()),
+                };
+                rows.push(Row { labels: series.labels.clone(), t, start, value });
             }
         }
-        if self.with_nhcb { self.load_custom(store) } else { Ok(()) }
+        if self.with_nhcb {
+            self.custom_rows(&mut rows)?;
+        }
+        Ok(rows)
     }
 
-    fn load_custom(&self, store: &MemStore) -> Result<(), String> {
+    fn custom_rows(&self, rows: &mut Vec<Row>) -> Result<(), String> {
         let mut all: BTreeMap<Labels, BTreeMap<i64, Classic>> = BTreeMap::new();
         for (series, _) in &self.series {
             let name = series.labels.value(METRIC_NAME);
@@ -102,10 +106,9 @@ impl Load {
             }
         }
         for (labels, times) in all {
-            let mut hints = Hints::default();
             for (t, classic) in times {
-                let h = hints.next(classic.convert()?);
-                store.add_histogram(&labels, t, h);
+                let value = RowValue::Histogram(classic.convert()?);
+                rows.push(Row { labels: labels.clone(), t, start: 0, value });
             }
         }
         Ok(())
@@ -137,38 +140,5 @@ impl Classic {
             custom_values: self.buckets.iter().map(|b| b.0).filter(|b| b.is_finite()).collect(),
             ..FloatHistogram::default()
         })
-    }
-}
-
-/// Gives histograms the counter reset hints that a store derives from its chunks.
-#[derive(Debug, Default)]
-struct Hints {
-    before: Option<FloatHistogram>,
-}
-
-impl Hints {
-    fn next(&mut self, mut h: FloatHistogram) -> FloatHistogram {
-        use CounterResetHint::{CounterReset, Gauge, NotCounterReset, Unknown};
-        let written = h.counter_reset_hint;
-        if written != Gauge && !model::is_stale_nan(h.sum) {
-            h.counter_reset_hint = match &self.before {
-                _ if written == CounterReset => CounterReset,
-                Some(before) if before.counter_reset_hint != Gauge => {
-                    // Upstream's store does not tell a reset that it finds itself (its issue 15346).
-                    if !h.detect_reset(before)
-                        && h.schema == before.schema
-                        && h.zero_threshold == before.zero_threshold
-                        && h.custom_values == before.custom_values
-                    {
-                        NotCounterReset
-                    } else {
-                        Unknown
-                    }
-                }
-                _ => Unknown,
-            };
-        }
-        self.before = Some(h.clone());
-        h
     }
 }

@@ -1,4 +1,4 @@
-//! Runner of PromQL test scripts (`.test`): loads series into memory, evaluates, compares.
+//! Runner of PromQL test scripts (`.test`): loads series into a store, evaluates, compares.
 //!
 //! Format: upstream's `promqltest` (see the shared README). A script runs to its end whatever fails; the
 //! [`Report`] names each failure with its line.
@@ -7,11 +7,14 @@ mod compare;
 mod load;
 mod pin;
 mod script;
+mod store;
 
 use crate::MemStore;
 use query::{Engine, EngineOptions, QueryOpts, QueryResult};
 use script::{Command, Eval, Kind};
 use std::time::Duration;
+use storage::Queryable;
+pub use store::{Row, RowValue, ScriptStore};
 
 /// What became of a script.
 #[derive(Debug, Default)]
@@ -52,16 +55,25 @@ pub fn run(script: &str, skip: impl Fn(&str) -> Option<String>) -> Report {
     run_with(script, &engine(), skip)
 }
 
-/// Runs a script with an engine of the caller's.
+/// Runs a script in memory with an engine of the caller's.
 pub fn run_with(script: &str, engine: &Engine, skip: impl Fn(&str) -> Option<String>) -> Report {
+    run_over(&mut MemStore::new(), script, engine, skip)
+}
+
+/// Runs a script over a store of the caller's, which must be empty.
+pub fn run_over(
+    store: &mut dyn ScriptStore,
+    script: &str,
+    engine: &Engine,
+    skip: impl Fn(&str) -> Option<String>,
+) -> Report {
     let mut report = Report::default();
-    let store = MemStore::new();
     for (line, command) in script::parse(script) {
         match command {
             Err(text) => report.failures.push((line, text)),
             Ok(Command::Clear) => store.clear(),
             Ok(Command::Load(load)) => {
-                if let Err(text) = load.run(&store) {
+                if let Err(text) = load.rows().and_then(|rows| store.load(rows)) {
                     report.failures.push((line, text));
                 }
             }
@@ -71,7 +83,7 @@ pub fn run_with(script: &str, engine: &Engine, skip: impl Fn(&str) -> Option<Str
                     continue;
                 }
                 report.evals += 1;
-                if let Err(text) = evaluate(&eval, engine, &store) {
+                if let Err(text) = evaluate(&eval, engine, store.queryable()) {
                     report.failures.push((line, format!("{}: {text}", eval.expr)));
                 }
             }
@@ -83,7 +95,7 @@ pub fn run_with(script: &str, engine: &Engine, skip: impl Fn(&str) -> Option<Str
 /// Minutes before and after an instant evaluation that its range twin covers.
 const AROUND: i64 = 60_000;
 
-fn evaluate(eval: &Eval, engine: &Engine, store: &MemStore) -> Result<(), String> {
+fn evaluate(eval: &Eval, engine: &Engine, store: &dyn Queryable) -> Result<(), String> {
     match eval.kind {
         Kind::Range { start, end, step } => {
             let opts = QueryOpts::default();
@@ -104,7 +116,7 @@ fn evaluate(eval: &Eval, engine: &Engine, store: &MemStore) -> Result<(), String
 }
 
 /// Evaluates at one time, and as the middle of a range.
-fn instant(eval: &Eval, engine: &Engine, store: &MemStore, expr: &str, at: i64) -> Result<(), String> {
+fn instant(eval: &Eval, engine: &Engine, store: &dyn Queryable, expr: &str, at: i64) -> Result<(), String> {
     let opts = QueryOpts::default();
     let result = engine.instant(store, expr, at, &opts);
     let pinned = expr != eval.expr;
@@ -153,11 +165,11 @@ fn judge(
 
 /// A store with what a script loads (after its last `clear`); evaluations and faults are passed over.
 pub fn load_only(script: &str) -> MemStore {
-    let store = MemStore::new();
+    let mut store = MemStore::new();
     for (_, command) in script::parse(script) {
         match command {
             Ok(Command::Clear) => store.clear(),
-            Ok(Command::Load(load)) => drop(load.run(&store)),
+            Ok(Command::Load(load)) => drop(load.rows().and_then(|rows| store.load(rows))),
             _ => {}
         }
     }
