@@ -149,7 +149,8 @@ pub(crate) fn furnish(
         timestamp_tolerance: settings.adjust_timestamps.then_some(settings.timestamp_tolerance),
         accept_out_of_order: late_scrapes.clone(),
         type_and_unit_labels: settings.features.type_and_unit_labels,
-        start_timestamps: settings.features.st_storage,
+        start_timestamps: settings.features.parses_starts(),
+        start_synthesis: settings.features.start_synthesis,
         client: client.clone(),
         ..scrape::Options::default()
     };

@@ -21,6 +21,10 @@ pub struct Features {
     pub xor2: bool,
     /// Start timestamps of samples are stored.
     pub st_storage: bool,
+    /// Zeros stand at the start timestamps of samples.
+    pub start_zeros: bool,
+    /// Scrapes make up start timestamps where targets give none.
+    pub start_synthesis: bool,
     /// Histogram chunks keep start timestamps.
     pub histogram_starts: bool,
 }
@@ -58,7 +62,15 @@ const TABLE: &[(&str, Effect)] = &[
         ),
     ),
     ("concurrent-rule-eval", NotBuilt),
-    ("created-timestamp-zero-ingestion", NotBuilt),
+    (
+        "created-timestamp-zero-ingestion",
+        On(
+            |f| f.start_zeros = true,
+            "Experimental start timestamp zero ingestion enabled. OpenMetrics 1.0 parsing will parse \
+             <metric>_created metrics as ST instead of normal sample. Changed default scrape_protocols to prefer \
+             PrometheusProto format.",
+        ),
+    ),
     (
         "delayed-compaction",
         On(|f| f.delayed_compaction = true, "Experimental delayed compaction is enabled."),
@@ -130,7 +142,7 @@ const TABLE: &[(&str, Effect)] = &[
              metrics as ST instead of normal sample. Changed default scrape_protocols to prefer PrometheusProto format.",
         ),
     ),
-    ("st-synthesis", NotBuilt),
+    ("st-synthesis", On(|f| f.start_synthesis = true, "Experimental start timestamp synthesis enabled.")),
     (
         "type-and-unit-labels",
         On(|f| f.type_and_unit_labels = true, "Experimental type and unit labels enabled"),
@@ -154,6 +166,11 @@ pub fn names() -> Vec<&'static str> {
 }
 
 impl Features {
+    /// Whether scrapes read start timestamps and prefer the protocol that has them.
+    pub fn parses_starts(&self) -> bool {
+        self.st_storage || self.start_zeros
+    }
+
     /// Reads all values of the flag. `strict` treats names of Prometheus 2 as version 3 does: as unknown.
     pub fn read(values: &[String], strict: bool) -> Result<(Features, Vec<Note>), String> {
         let mut features = Features::default();

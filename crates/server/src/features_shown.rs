@@ -38,7 +38,17 @@ pub(crate) fn shown(settings: &Settings) -> Shown {
             ("server_mode", !settings.agent),
         ],
     );
-    put("scrape", &[("extra_scrape_metrics", true), ("type_and_unit_labels", features.type_and_unit_labels)]);
+    put(
+        "scrape",
+        &[
+            ("extra_scrape_metrics", true),
+            ("start_timestamp_zero_ingestion", features.start_zeros),
+            ("type_and_unit_labels", features.type_and_unit_labels),
+        ],
+    );
+    if features.start_synthesis {
+        put("scrape", &[("st-synthesis", true)]);
+    }
     put("service_discovery_providers", &[("file", true), ("http", true), ("static", true)]);
     if settings.agent {
         return all;

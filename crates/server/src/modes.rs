@@ -78,6 +78,7 @@ impl Store {
                 fsync: settings.wal_sync,
                 max_wal_bytes: settings.backlog_limit,
                 store_starts: settings.features.st_storage,
+                start_zeros: settings.features.start_zeros,
                 ..defaults
             };
             return Ok(Store::Agent(AgentStore::open(disk, dir, options, registry, &replay)?));
@@ -98,6 +99,7 @@ impl Store {
             block_segment_bytes: settings.block_segment_bytes.unwrap_or(defaults.block_segment_bytes),
             delay_compact_file: settings.delay_compact_file.clone(),
             store_starts: settings.features.st_storage,
+            start_zeros: settings.features.start_zeros,
             histogram_starts: settings.features.histogram_starts,
             overlapping_compaction: settings.overlapping_compaction,
             compaction_chunk_samples: settings.compaction_chunk_samples,

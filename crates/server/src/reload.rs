@@ -135,7 +135,7 @@ pub fn load(settings: &Settings) -> Result<Plan, String> {
     let options = LoadOptions {
         agent: settings.agent,
         strict: settings.strict,
-        proto_first: settings.features.st_storage,
+        proto_first: settings.features.parses_starts(),
         environment: Environment::Process,
     };
     let checksum = Config::hash_of_files(path).unwrap_or_default();

@@ -17,6 +17,7 @@ mod metrics;
 mod options;
 mod snapshot;
 pub mod wal;
+mod zeros;
 
 pub use db::{Db, OpenError, read_all};
 pub use head::{HeadChunk, HeadSeries, Ledger, ReplayHandle};

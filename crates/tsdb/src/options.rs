@@ -46,6 +46,8 @@ pub struct Options {
     pub max_metadata: usize,
     /// Log and store start timestamps of samples (feature `st-storage`); needs `floats_xor2`.
     pub store_starts: bool,
+    /// Precede a sample by a zero at its start timestamp (feature `created-timestamp-zero-ingestion`).
+    pub start_zeros: bool,
     /// Histogram chunks keep start timestamps (feature `histograms-st-encoding`).
     pub histogram_starts: bool,
     /// The wall clock: for names only, so it may jump.
@@ -112,6 +114,7 @@ impl Default for Options {
             metadata_wal_records: false,
             max_metadata: 100_000,
             store_starts: false,
+            start_zeros: false,
             histogram_starts: false,
             now: std::time::SystemTime::now,
             running: Running::default(),

@@ -13,6 +13,8 @@ pub(super) struct Scratch {
     pub(super) body: Vec<u8>,
     pub(super) keys: Vec<u8>,
     pub(super) rows: Vec<Row>,
+    /// Series of which nothing is stored this time and which are not gone.
+    pub(super) kept_back: Vec<EntryId>,
     pub(super) exemplars: Vec<ExemplarAt>,
     pub(super) labels: LabelBuf,
     pub(super) batch: Batch<'static>,
@@ -44,6 +46,7 @@ impl Scratch {
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.rows.clear();
+        self.kept_back.clear();
         self.exemplars.clear();
         self.labels.clear();
         self.batch.clear();

@@ -4,7 +4,9 @@
 //! per series. Targets repeat their order, so the successor of the entry before is tried first and the table
 //! is asked only when that fails.
 
+use super::synthesis::{Beginning, Origin};
 use hashbrown::HashTable;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use storage::SeriesRef;
@@ -64,6 +66,8 @@ pub(super) struct Cache {
     first: EntryId,
     /// Entries after the last success.
     successful: usize,
+    /// Series that count up, by the hash of their text, where starts are made up.
+    origins: HashMap<(u64, u64), Origin>,
 }
 
 /// Result of a look-up.
@@ -87,6 +91,7 @@ impl Cache {
             last: NONE,
             first: NONE,
             successful: 0,
+            origins: HashMap::new(),
         }
     }
 
@@ -169,6 +174,9 @@ impl Cache {
         let Some(entry) = self.entries.get_mut(id as usize).filter(|e| !e.free) else { return };
         entry.free = true;
         let hash = entry.hash;
+        if !self.origins.is_empty() {
+            self.origins.remove(&hash);
+        }
         if let Ok(found) = self.table.find_entry(hash.0, |other| *other == id) {
             found.remove();
             self.free.push(id);
@@ -185,6 +193,29 @@ impl Cache {
         if let Some(entry) = self.entries.get_mut(id as usize) {
             entry.reference = reference;
         }
+    }
+
+    /// From now on the beginning of this series is followed.
+    pub(super) fn follow_beginning(&mut self, id: EntryId) {
+        if let Some(entry) = self.entries.get(id as usize) {
+            self.origins.entry(entry.hash).or_default();
+        }
+    }
+
+    pub(super) fn origin(&mut self, id: EntryId) -> Option<&mut Origin> {
+        self.origins.get_mut(&self.entries.get(id as usize)?.hash)
+    }
+
+    /// What the series began with says nothing any more.
+    pub(super) fn forget_beginning(&mut self, id: EntryId) {
+        if let Some(origin) = self.origin(id) {
+            origin.beginning = Beginning::Unknown;
+        }
+    }
+
+    /// Number of this scrape.
+    pub(super) fn iteration(&self) -> u32 {
+        self.iteration
     }
 
     /// The series counts for staleness in this scrape.

@@ -11,9 +11,9 @@ use super::reading::{Counts, Pass, Reading, Value};
 use super::report::{self, MOST, ReportSeries, Reported};
 use super::state::{JobRuntime, TargetState};
 use model::stale_nan;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use storage::{MetadataRow, RejectReason, RowKind, SeriesRef, WriteOutcome, Writer};
 use wire::exposition::negotiate::pick_parser;
 use wire::exposition::{Entry, LabelBuf, Parser, ParserOptions};
@@ -52,10 +52,10 @@ impl Engine {
             shaper: Shaper::new(&job.job, &target.public),
             report: report::series(&target.public, job.job.extra_metrics),
             parser: ParserOptions {
-                type_and_unit_labels: job.type_and_unit_labels,
+                type_and_unit_labels: job.switches.type_and_unit_labels,
                 native_histograms: target.native_histograms,
                 keep_classic: target.always_classic,
-                start_timestamps: job.start_timestamps,
+                start_timestamps: job.switches.start_timestamps,
             },
             report_unknown: false,
             cache: Cache::new(),
@@ -107,6 +107,9 @@ impl Engine {
             if row.tracked {
                 self.cache.track(row.entry);
             }
+        }
+        for entry in &scratch.kept_back {
+            self.cache.track(*entry);
         }
         let seconds = at.start.elapsed().as_secs_f64();
         let values = self.report_values(error.is_none(), seconds, counts, body_bytes);
@@ -186,6 +189,7 @@ impl Engine {
             over_buckets: false,
             out_of_bounds: 0,
             duplicates: 0,
+            family: None,
         };
         while let Some(entry) = parser.next_entry().map_err(|e| e.0)? {
             match entry {
@@ -197,11 +201,26 @@ impl Engine {
                 Entry::Histogram(h) => {
                     let (raw, times, exemplars) = (h.raw, (h.t, h.start), h.exemplars.as_slice());
                     let labels = |out: &mut LabelBuf| h.labels(out).map_err(|e| e.0);
-                    reading.sample(raw, times, Value::Histogram(&h.histogram), exemplars, labels)?;
+                    reading.sample(
+                        raw,
+                        times,
+                        Value::Histogram(Cow::Borrowed(&h.histogram)),
+                        exemplars,
+                        labels,
+                    )?;
                 }
-                Entry::Type { family, kind } => metadata.set_kind(&family, kind),
-                Entry::Help { family, help } => metadata.set_help(&family, &help),
-                Entry::Unit { family, unit } => metadata.set_unit(&family, unit),
+                Entry::Type { family, kind } => {
+                    metadata.set_kind(&family, kind);
+                    reading.enter(family, &metadata);
+                }
+                Entry::Help { family, help } => {
+                    metadata.set_help(&family, &help);
+                    reading.enter(family, &metadata);
+                }
+                Entry::Unit { family, unit } => {
+                    metadata.set_unit(&family, unit);
+                    reading.enter(family, &metadata);
+                }
                 Entry::Comment(_) => {}
             }
         }
@@ -236,7 +255,7 @@ impl Engine {
         // Whether a series that vanished is one that came back under another text is known only once the new
         // ones have their references.
         let created = scratch.rows.iter().any(|r| r.reference.0 == 0);
-        let apart = !scratch.vanished.is_empty() && (created || self.job.accept_out_of_order.load(Relaxed));
+        let apart = !scratch.vanished.is_empty() && (created || self.job.takes_late());
         let mut unknown = false;
         if !scratch.rows.is_empty() {
             unknown = self.write_rows(scratch, !apart, values, at);
@@ -287,7 +306,7 @@ impl Engine {
     fn write_rows(&mut self, scratch: &mut Scratch, all: bool, values: &Reported, at: Moment) -> bool {
         let Scratch { keys, rows, exemplars, batch, outcome, vanished, metadata, .. } = scratch;
         let mut filled = recycle_keeping_samples(std::mem::take(batch));
-        filled.reject_out_of_order = !self.job.accept_out_of_order.load(Relaxed);
+        filled.reject_out_of_order = !self.job.takes_late();
         push_rows(&mut filled, rows, keys, exemplars);
         filled.metadata.extend(metadata.iter().map(|(family, kind, unit, help)| MetadataRow {
             family,
@@ -327,7 +346,7 @@ impl Engine {
         }
         let Scratch { keys, rows, exemplars, batch, outcome, .. } = scratch;
         let mut filled = recycle_keeping_samples(std::mem::take(batch));
-        filled.reject_out_of_order = !self.job.accept_out_of_order.load(Relaxed);
+        filled.reject_out_of_order = !self.job.takes_late();
         push_rows(&mut filled, rows, keys, exemplars);
         match self.writer.write(&filled, outcome) {
             Ok(()) => {
@@ -355,6 +374,9 @@ impl Engine {
             (false, 0, 0, 0, 0, None);
         for refused in &outcome.rejected {
             let Some(row) = rows.get(refused.series as usize) else { continue };
+            if refused.kind != RowKind::Exemplar && refused.reason != RejectReason::UnknownRef {
+                self.cache.forget_beginning(row.entry);
+            }
             match (&refused.reason, refused.kind) {
                 (RejectReason::UnknownRef, _) => {
                     unknown = true;

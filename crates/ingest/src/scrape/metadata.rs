@@ -52,6 +52,11 @@ impl MetadataCache {
         self.update(family, |e| replace(&mut e.unit, unit));
     }
 
+    /// What a family is said to be.
+    pub(super) fn kind_of(&self, family: &str) -> MetricType {
+        self.families.get(family).map(|e| e.kind).unwrap_or_default()
+    }
+
     /// Families that changed in this scrape, or are new.
     pub(super) fn changed(&self) -> impl Iterator<Item = (&str, &FamilyMetadata)> {
         self.iter().filter(|(_, e)| e.changed == self.iteration)

@@ -17,6 +17,7 @@ mod reading;
 mod report;
 mod state;
 mod supervisor;
+mod synthesis;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,17 @@
 //! One pass over a body: samples become rows, and limits are counted.
 
 use super::batch::{ExemplarAt, Row, Scratch};
-use super::cache::{Cache, EntryId, Known};
+use super::cache::{Cache, EntryId, Found, Known};
 use super::labels::{Refused, Shaped, Shaper};
 use super::limit::{fit_buckets, fit_schema, schema_for_factor};
+use super::metadata::MetadataCache;
 use super::state::JobRuntime;
-use model::Sample;
+use super::synthesis::{self, Beginning};
+use model::{FloatHistogram, METRIC_NAME, MetricType, Sample};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
-use storage::key::push_label;
+use storage::key::{self, push_label};
 use storage::{HistogramRow, SeriesRef};
 use wire::exposition::{Exemplar, LabelBuf};
 
@@ -42,7 +45,7 @@ pub(super) enum Pass {
 
 pub(super) enum Value<'a> {
     Float(f64),
-    Histogram(&'a model::FloatHistogram),
+    Histogram(Cow<'a, FloatHistogram>),
 }
 
 /// One pass over a body.
@@ -59,6 +62,8 @@ pub(super) struct Reading<'a> {
     pub(super) over_buckets: bool,
     pub(super) out_of_bounds: u64,
     pub(super) duplicates: u64,
+    /// The family whose lines come, where starts are made up.
+    pub(super) family: Option<(Box<str>, MetricType)>,
 }
 
 impl Reading<'_> {
@@ -66,7 +71,7 @@ impl Reading<'_> {
     pub(super) fn sample(
         &mut self,
         raw: &[u8],
-        (given, start): (Option<i64>, i64),
+        (given, mut start): (Option<i64>, i64),
         value: Value<'_>,
         exemplars: &[Exemplar<'_>],
         labels: impl FnOnce(&mut LabelBuf) -> Result<(), String>,
@@ -92,7 +97,16 @@ impl Reading<'_> {
         if found.again && given.is_none() && self.pass == Pass::First {
             self.counts.kept += 1;
             self.duplicates += 1;
+            self.cache.forget_beginning(found.id);
             return Ok(());
+        }
+        let mut followed = false;
+        let mut value = value;
+        if self.job.switches.start_synthesis {
+            let Some((from, begun)) = self.begin(&found, key.start, (t, start), &mut value) else {
+                return Ok(());
+            };
+            (start, followed) = (from, begun);
         }
         self.seen += 1;
         self.counts.kept += 1;
@@ -101,6 +115,7 @@ impl Reading<'_> {
             if found.created {
                 self.cache.remove(found.id);
             }
+            self.cache.forget_beginning(found.id);
             return Ok(());
         }
         let tables = &mut self.scratch.batch;
@@ -116,16 +131,17 @@ impl Reading<'_> {
             }
             Value::Histogram(h) => {
                 native = true;
-                let mut h = h.clone();
+                let mut h = h.into_owned();
                 fit_schema(&mut h, schema_for_factor(job.native_histogram_min_bucket_factor));
                 if !fit_buckets(&mut h, job.native_histogram_bucket_limit) {
                     self.over_buckets = true;
+                    self.cache.forget_beginning(found.id);
                     return Ok(());
                 }
                 tables.histograms.push(HistogramRow { t, start, histogram: Arc::new(h) });
             }
         }
-        if reference.0 == 0 && !found.again {
+        if reference.0 == 0 && !found.again && !followed {
             self.counts.added += 1;
         }
         let exemplars_from = self.scratch.exemplars.len() as u32;
@@ -140,10 +156,65 @@ impl Reading<'_> {
             samples: samples..tables.samples.len() as u32,
             histograms: histograms..tables.histograms.len() as u32,
             exemplars: exemplars_from..self.scratch.exemplars.len() as u32,
-            tracked: given.is_none() || job.track_timestamps_staleness,
+            tracked: given.is_none() || job.track_timestamps_staleness || followed,
             created: found.created,
         });
         Ok(())
+    }
+
+    /// Lines of a family follow.
+    pub(super) fn enter(&mut self, family: Cow<'_, str>, metadata: &MetadataCache) {
+        if self.job.switches.start_synthesis {
+            let kind = metadata.kind_of(&family);
+            self.family = Some((family.into(), kind));
+        }
+    }
+
+    /// Makes up the start of a sample that has none, and takes from the value what the series had then. Gives the
+    /// start and whether the series is followed from an earlier sample; `None` for the first one of a series, which
+    /// is not stored.
+    #[inline(never)]
+    fn begin(
+        &mut self,
+        found: &Found,
+        key_from: u32,
+        (t, start): (i64, i64),
+        value: &mut Value<'_>,
+    ) -> Option<(i64, bool)> {
+        if matches!(found.known, Known::New) && self.counts_up(key_from) {
+            self.cache.follow_beginning(found.id);
+        }
+        let scrape = self.cache.iteration();
+        let Some(origin) = self.cache.origin(found.id) else { return Some((start, false)) };
+        if start != 0 {
+            origin.beginning = Beginning::Unknown;
+            return Some((start, false));
+        }
+        if self.pass == Pass::Unknown && origin.scrape == scrape {
+            return None;
+        }
+        let made_up = match value {
+            Value::Float(v) => origin.beginning.float(*v, t).map(|(start, adjusted)| {
+                *v = adjusted;
+                start
+            }),
+            Value::Histogram(h) => origin.beginning.histogram(h.to_mut(), t),
+        };
+        if made_up.is_none() {
+            origin.scrape = scrape;
+            self.counts.kept += 1;
+            self.counts.added += u64::from(found.created);
+            self.scratch.kept_back.push(found.id);
+        }
+        made_up.map(|start| (start, true))
+    }
+
+    /// Whether the series whose key was made last belongs to the family at hand and counts up.
+    fn counts_up(&self, key_from: u32) -> bool {
+        let Some((family, kind)) = &self.family else { return false };
+        let key = self.scratch.keys.get(key_from as usize..).unwrap_or_default();
+        let name = key::iter(key).filter_map(Result::ok).find(|(name, _)| *name == METRIC_NAME);
+        name.is_some_and(|(_, name)| synthesis::counts_up(name, family, *kind))
     }
 
     /// Makes the key of a series that has no reference. False: relabelling drops it.

@@ -10,7 +10,7 @@ use model::duration::format_duration;
 use model::relabel::{RelabelError, Rule, compile};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use wire::exposition::negotiate::accept_header;
 
@@ -30,10 +30,18 @@ pub(super) struct JobRuntime {
     pub(super) meters: Meters,
     /// See `Options::accept_out_of_order`.
     pub(super) accept_out_of_order: Arc<AtomicBool>,
+    pub(super) switches: Switches,
+}
+
+/// What the process was told to do with samples, whatever the job.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Switches {
     /// Feature `type-and-unit-labels`.
     pub(super) type_and_unit_labels: bool,
-    /// Feature `st-storage`.
+    /// Read start timestamps (features `st-storage`, `created-timestamp-zero-ingestion`).
     pub(super) start_timestamps: bool,
+    /// Make them up where there are none (feature `st-synthesis`).
+    pub(super) start_synthesis: bool,
 }
 
 impl JobRuntime {
@@ -42,7 +50,7 @@ impl JobRuntime {
         meters: Meters,
         failure_log: Option<Arc<dyn FailureLog>>,
         accept_out_of_order: Arc<AtomicBool>,
-        (type_and_unit_labels, start_timestamps): (bool, bool),
+        switches: Switches,
     ) -> Result<Self, RelabelError> {
         let rules = compile(&job.relabel, job.validation)?;
         let metric_rules = compile(&job.metric_relabel, job.validation)?;
@@ -55,9 +63,13 @@ impl JobRuntime {
             failure_log,
             meters,
             accept_out_of_order,
-            type_and_unit_labels,
-            start_timestamps,
+            switches,
         })
+    }
+
+    /// Whether samples older than the newest of their series are offered to the store.
+    pub(super) fn takes_late(&self) -> bool {
+        !self.switches.start_synthesis && self.accept_out_of_order.load(Relaxed)
     }
 }
 

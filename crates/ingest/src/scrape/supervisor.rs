@@ -3,7 +3,7 @@
 use super::config::Job;
 use super::meters::Meters;
 use super::pool::{Pool, PoolView};
-use super::state::{FailureLog, JobRuntime};
+use super::state::{FailureLog, JobRuntime, Switches};
 use super::worker::{Shared, WallClock};
 use crate::status::{MetadataOfTarget, PoolStatus, ScrapeStatus};
 use discovery::TargetSets;
@@ -33,8 +33,10 @@ pub struct Options {
     pub stale_on_shutdown: bool,
     /// Feature `type-and-unit-labels`.
     pub type_and_unit_labels: bool,
-    /// Read start timestamps and hand them on (feature `st-storage`).
+    /// Read start timestamps and hand them on (features `st-storage`, `created-timestamp-zero-ingestion`).
     pub start_timestamps: bool,
+    /// Make start timestamps up where targets give none (feature `st-synthesis`).
+    pub start_synthesis: bool,
     pub client: ClientOptions,
     /// `None`: failure log files are not supported, and configuring one is warned about.
     pub failure_log: Option<OpenFailureLog>,
@@ -53,6 +55,7 @@ impl Default for Options {
             stale_on_shutdown: false,
             type_and_unit_labels: false,
             start_timestamps: false,
+            start_synthesis: false,
             client: ClientOptions::default(),
             failure_log: None,
             clock: Arc::new(|| {
@@ -72,8 +75,7 @@ pub struct Supervisor {
     client: ClientOptions,
     failure_log: Option<OpenFailureLog>,
     accept_out_of_order: Arc<AtomicBool>,
-    type_and_unit_labels: bool,
-    start_timestamps: bool,
+    switches: Switches,
     state: Arc<tokio::sync::Mutex<State>>,
     views: Arc<Views>,
 }
@@ -116,8 +118,11 @@ impl Supervisor {
             client: options.client,
             failure_log: options.failure_log,
             accept_out_of_order: options.accept_out_of_order,
-            type_and_unit_labels: options.type_and_unit_labels,
-            start_timestamps: options.start_timestamps,
+            switches: Switches {
+                type_and_unit_labels: options.type_and_unit_labels,
+                start_timestamps: options.start_timestamps,
+                start_synthesis: options.start_synthesis,
+            },
             state: Arc::default(),
             views,
         }
@@ -210,7 +215,7 @@ impl Supervisor {
             self.meters.clone(),
             failure_log,
             self.accept_out_of_order.clone(),
-            (self.type_and_unit_labels, self.start_timestamps),
+            self.switches,
         );
         Ok((Arc::new(job.map_err(|e| e.to_string())?), client))
     }

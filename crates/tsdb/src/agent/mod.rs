@@ -61,6 +61,8 @@ pub struct AgentOptions {
     pub legacy_names: bool,
     /// Log start timestamps of samples (feature `st-storage`).
     pub store_starts: bool,
+    /// Precede a sample by a zero at its start timestamp (feature `created-timestamp-zero-ingestion`).
+    pub start_zeros: bool,
     pub no_lockfile: bool,
     /// No threads of its own; for simulation.
     pub sync_inline: bool,
@@ -82,6 +84,7 @@ impl Default for AgentOptions {
             max_metadata: 100_000,
             legacy_names: false,
             store_starts: false,
+            start_zeros: false,
             no_lockfile: false,
             sync_inline: false,
         }

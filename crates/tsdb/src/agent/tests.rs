@@ -120,6 +120,26 @@ fn accepts_by_upstreams_rules() {
 }
 
 #[test]
+fn zeros_stand_before_first_samples() {
+    let store = open_with(&FaultyDisk::new(1), AgentOptions { start_zeros: true, ..options() });
+    let keys = [key_of(1)];
+    for (start, t) in [(500, 1000), (500, 2000), (2500, 3000), (4000, 4000)] {
+        let mut with_start = batch(&keys, t, 1.0);
+        with_start.starts.push(start);
+        let histogram = std::sync::Arc::new(FloatHistogram::default());
+        with_start.histograms.push(HistogramRow { t: t + 1, start: t + 1, histogram });
+        let outcome = write(&store, &with_start);
+        assert_eq!((outcome.samples, outcome.rejected.len()), (1, 0));
+    }
+    assert_eq!(follow(&store, Position::default())["1"], [500, 1000, 2000, 2500, 3000, 4000]);
+    let late = batch(&keys, 3500, 1.0);
+    let refused = write(&store, &Batch { starts: vec![3400], ..late });
+    assert_eq!((refused.rejected.len(), refused.rejected[0].row), (1, 0));
+    assert_eq!(store.0.metrics.out_of_order.get(), 1.0);
+    assert_eq!(store.0.metrics.float_samples.get(), 6.0);
+}
+
+#[test]
 fn same_series_twice_in_a_batch() {
     let disk = FaultyDisk::new(1);
     let store = open(&disk);

@@ -7,6 +7,7 @@ use super::Inner;
 use super::series::{Entry, Identity, Page, place};
 use crate::head::canon;
 use crate::wal::{HistogramEntry, RecordBuf};
+use crate::zeros::Zeros;
 use model::exemplar::MAX_LABEL_CHARS;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(super) struct AgentWriter {
     last: u64,
     page: Option<(u64, Arc<Page>)>,
     record: RecordBuf,
+    zeros: Zeros,
     /// Row and sample of everything accepted.
     floats: Vec<(u64, u32)>,
     histograms: Vec<(u64, u32)>,
@@ -41,6 +43,18 @@ pub(super) struct AgentWriter {
 
 impl Writer for AgentWriter {
     fn write(&mut self, batch: &Batch<'_>, outcome: &mut WriteOutcome) -> Result<(), WriteError> {
+        if !self.store.options.start_zeros || !Zeros::are_wanted(batch) {
+            return self.write_rows(batch, outcome);
+        }
+        let wide = self.zeros.widen(batch);
+        let written = self.write_rows(&wide, outcome);
+        self.zeros.settle(&wide, outcome);
+        written
+    }
+}
+
+impl AgentWriter {
+    fn write_rows(&mut self, batch: &Batch<'_>, outcome: &mut WriteOutcome) -> Result<(), WriteError> {
         let store = self.store.clone();
         let _gate = store.gate.read();
         outcome.clear();
@@ -66,15 +80,14 @@ impl Writer for AgentWriter {
         self.applied(outcome);
         Ok(())
     }
-}
 
-impl AgentWriter {
     pub(super) fn new(store: Arc<Inner>) -> Self {
         AgentWriter {
             store,
             last: 0,
             page: None,
             record: RecordBuf::new(),
+            zeros: Zeros::default(),
             floats: Vec::new(),
             histograms: Vec::new(),
             exemplars: Vec::new(),
@@ -201,12 +214,17 @@ impl AgentWriter {
         let refuse = |outcome: &mut WriteOutcome, kind, at: u32, reason| {
             outcome.rejected.push(Rejection { series: row, kind, row: at, reason });
         };
+        let zeros = std::mem::take(&mut self.zeros);
         let known = self.with(id, |entry| {
             if !series.samples.is_empty() || !series.histograms.is_empty() {
                 undo.push((id, entry.last_t, entry.last_v));
             }
             for at in series.samples.clone() {
                 let Some(sample) = batch.samples.get(at as usize) else { continue };
+                if zeros.is_sample(at) && sample.t <= entry.last_t {
+                    refuse(outcome, RowKind::Sample, at, RejectReason::OutOfOrder);
+                    continue;
+                }
                 match verdict(entry, sample.t, Some(sample.v.to_bits()), window) {
                     Ok(()) => floats.push((id, at)),
                     Err(reason) => {
@@ -217,6 +235,10 @@ impl AgentWriter {
             }
             for at in series.histograms.clone() {
                 let Some(h) = batch.histograms.get(at as usize) else { continue };
+                if zeros.is_histogram(at) && h.t <= entry.last_t {
+                    refuse(outcome, RowKind::Histogram, at, RejectReason::OutOfOrder);
+                    continue;
+                }
                 match verdict(entry, h.t, None, window) {
                     Ok(()) => histograms.push((id, at)),
                     Err(reason) => {
@@ -227,7 +249,7 @@ impl AgentWriter {
             }
         });
         debug_assert!(known.is_some(), "the gate keeps resolved series alive");
-        (self.floats, self.histograms, self.undo) = (floats, histograms, undo);
+        (self.floats, self.histograms, self.undo, self.zeros) = (floats, histograms, undo, zeros);
         self.store.metrics.out_of_order.add(out_of_order);
         for at in series.exemplars.clone() {
             let Some(exemplar) = batch.exemplars.get(at as usize) else { continue };

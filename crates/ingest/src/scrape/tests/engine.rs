@@ -5,7 +5,7 @@ use crate::scrape::batch::Scratch;
 use crate::scrape::config::{Globals, ScrapeConfig};
 use crate::scrape::engine::{Done, Engine, Moment, Reply};
 use crate::scrape::meters::Meters;
-use crate::scrape::state::{JobRuntime, TargetState};
+use crate::scrape::state::{JobRuntime, Switches, TargetState};
 use crate::scrape::target::populate;
 use meter::Registry;
 use model::relabel::{Action, RelabelConfig};
@@ -27,16 +27,15 @@ const OPENMETRICS: &str = "application/openmetrics-text";
 
 impl Bench {
     fn new(edit: impl FnOnce(&mut ScrapeConfig)) -> Bench {
-        Bench::with_starts(edit, false)
+        Bench::with(edit, Switches::default())
     }
 
-    fn with_starts(edit: impl FnOnce(&mut ScrapeConfig), starts: bool) -> Bench {
+    fn with(edit: impl FnOnce(&mut ScrapeConfig), switches: Switches) -> Bench {
         let mut config = ScrapeConfig { job_name: "j".into(), ..ScrapeConfig::default() };
         edit(&mut config);
         let job = config.resolve(&Globals::default()).unwrap();
         let registry = Registry::new();
-        let job =
-            JobRuntime::new(job, Meters::new(&registry), None, Arc::default(), (false, starts)).unwrap();
+        let job = JobRuntime::new(job, Meters::new(&registry), None, Arc::default(), switches).unwrap();
         let job = Arc::new(job);
         let own = Labels::from_pairs([("__address__", "h:1")]);
         let target = populate(&job.job, &job.rules, &own, &Labels::empty()).unwrap().unwrap();
@@ -76,6 +75,14 @@ impl Bench {
         assert_eq!(got, want, "{body}");
     }
 
+    /// What the report of a scrape says.
+    fn report_of(&mut self, body: &str, name: &str) -> f64 {
+        assert_eq!(self.scrape_as("text/plain", body).error, None);
+        let lines = self.store.take(true);
+        let line = lines.iter().find(|l| l.starts_with(name)).unwrap();
+        line.split(' ').rev().nth(1).unwrap().parse().unwrap()
+    }
+
     fn meter(&self, name: &str) -> f64 {
         let families = self.registry.snapshot();
         let family = families.iter().find(|f| f.name == name).unwrap();
@@ -86,7 +93,7 @@ impl Bench {
 #[test]
 fn start_timestamps_go_with_their_samples() {
     let body = "# TYPE c counter\nc_total{a=\"x\"} 1\nc_created{a=\"x\"} 0.5\n# TYPE g gauge\ng 2\n# TYPE d counter\nd_total 3\nd_created 0.25\n# EOF\n";
-    let mut b = Bench::with_starts(|_| (), true);
+    let mut b = Bench::with(|_| (), Switches { start_timestamps: true, ..Switches::default() });
     for t in [1000, 2000] {
         assert_eq!(b.scrape_as(OPENMETRICS, body).error, None);
         let lines: Vec<_> =
@@ -96,6 +103,44 @@ fn start_timestamps_go_with_their_samples() {
         let want: Vec<_> = want.iter().zip(starts).map(|(w, start)| format!("{w} @{t}{start}")).collect();
         assert_eq!(lines[..3], want);
     }
+}
+
+#[test]
+fn starts_are_made_up_where_targets_give_none() {
+    let mut b = Bench::with(|_| (), Switches { start_synthesis: true, ..Switches::default() });
+    let check = |b: &mut Bench, body: &str, want: &[&str]| {
+        assert_eq!(b.scrape_as("text/plain", body).error, None, "{body}");
+        let mut got = b.store.take(false);
+        got.retain(|line| !line.contains(" metadata "));
+        let got: Vec<_> = got.iter().map(|l| l.replace("instance=\"h:1\", job=\"j\"", "…")).collect();
+        assert_eq!(got, want, "{body}");
+    };
+    let family = "# TYPE c_total counter\n# TYPE g gauge\ng 7\n# TYPE c_total counter\n";
+    check(&mut b, &format!("{family}c_total 10\n"), &["g{…} 7 @1000"]);
+    assert_eq!(b.report_of(&format!("{family}c_total 10\n"), "scrape_series_added"), 0.0);
+    check(
+        &mut b,
+        &format!("{family}c_total 15\nd_total 1\n"),
+        &["g{…} 7 @3000", "c_total{…} 5 @3000 from 1000", "d_total{…} 1 @3000"],
+    );
+    // A value that fell: as it is from now on.
+    check(
+        &mut b,
+        &format!("{family}c_total 4\n"),
+        &["g{…} 7 @4000", "c_total{…} 4 @4000 from 3999", "d_total{…} stale @4000"],
+    );
+    check(&mut b, &format!("{family}c_total 6\n"), &["g{…} 7 @5000", "c_total{…} 6 @5000 from 3999"]);
+    // Gone and back: a new beginning.
+    check(&mut b, "x 1\n", &["x{…} 1 @6000", "g{…} stale @6000", "c_total{…} stale @6000"]);
+    check(&mut b, &format!("{family}c_total 100\n"), &["g{…} 7 @7000", "x{…} stale @7000"]);
+    check(&mut b, &format!("{family}c_total 101\n"), &["g{…} 7 @8000", "c_total{…} 1 @8000 from 7000"]);
+    // The same text twice is a failure, after which nothing is known.
+    check(
+        &mut b,
+        &format!("{family}c_total 102\nc_total 103\n"),
+        &["g{…} 7 @9000", "c_total{…} 2 @9000 from 7000"],
+    );
+    check(&mut b, &format!("{family}c_total 104\n"), &["g{…} 7 @10000"]);
 }
 
 #[test]

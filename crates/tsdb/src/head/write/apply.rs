@@ -1,13 +1,13 @@
 //! Applying a batch that is logged, and what is logged because of it.
 
 use super::HeadWriter;
-use super::verdict::{Verdict, last_of, refuse_sample};
+use super::verdict::{Verdict, last_of, refuse, refuse_sample};
 use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM, LAST_ON_DISK};
 use crate::head::ooo::{Late, record_rows, write_late};
 use crate::head::page::{Cells, Mapped, Walk};
 use crate::head::{Bounds, Head};
 use model::TimeRange;
-use storage::{Batch, SampleBuf, SeriesRef, WriteError, WriteOutcome};
+use storage::{Batch, RejectReason, RowKind, SampleBuf, SeriesRef, WriteError, WriteOutcome};
 
 /// Everything that applying one batch adds up, so that shared counters are touched once.
 pub(super) struct Applied {
@@ -89,6 +89,10 @@ impl HeadWriter {
                 }
                 // Another batch, or an earlier row of this one, came in between.
                 match bounds.verdict(last_of(entry), !entry.is(LAST_ON_DISK), s) {
+                    _ if self.zeros.is_sample(item.at) => {
+                        refuse(out, item.row, RowKind::Sample, item.at, RejectReason::OutOfOrder);
+                        continue;
+                    }
                     Verdict::Late => {
                         let mut rows = SampleBuf::default();
                         rows.push_float(s.t, s.v);

@@ -100,8 +100,17 @@ impl HeadWriter {
             if entry.is(UNLOGGED) {
                 self.unlogged.push(series);
             }
-            self.conflict |=
-                !check(batch, row, series, entry, bounds, &mut self.items, &mut self.histograms, out, &head);
+            self.conflict |= !check(
+                (batch, &self.zeros),
+                row,
+                series,
+                entry,
+                bounds,
+                &mut self.items,
+                &mut self.histograms,
+                out,
+                &head,
+            );
             self.last = series;
         }
         drop(walk);

@@ -67,12 +67,12 @@ impl Seen<'_> {
             && !items.iter().rev().any(|item| item.series == self.series && !item.late)
     }
 
-    /// Checks one histogram; `false` as for floats.
+    /// Checks one histogram, which may be the zero of one that came in; `false` as for floats.
     #[cold]
     #[allow(clippy::too_many_arguments)]
     pub(super) fn check(
         &mut self,
-        (kind, at): (RowKind, u32),
+        (kind, at, zero): (RowKind, u32, bool),
         histogram: &HistogramRow,
         bounds: Bounds,
         items: &[Item],
@@ -103,6 +103,7 @@ impl Seen<'_> {
                 self.known = true;
                 list.push(item);
             }
+            _ if zero => refuse(out, row, kind, at, RejectReason::OutOfOrder),
             Verdict::Late => {
                 head.metrics.late_delta.observe((bounds.head_max - t) as f64 / 1000.0);
                 item.late = true;
@@ -160,6 +161,9 @@ impl HeadWriter {
                 // An earlier row of this batch came in between.
                 let s = Sample { t: item.t, v: f64::from_bits(fingerprint(&item.histogram)) };
                 match bounds.verdict(last_of(entry), !entry.is(LAST_ON_DISK), s) {
+                    _ if item.kind == RowKind::Histogram && self.zeros.is_histogram(item.at) => {
+                        refuse(out, item.row, item.kind, item.at, RejectReason::OutOfOrder);
+                    }
                     Verdict::Same => item.count(out),
                     Verdict::Late => {
                         late = true;

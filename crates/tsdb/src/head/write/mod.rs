@@ -15,6 +15,7 @@ use super::entry::{PENDING, UNLOGGED};
 use super::page::Walk;
 use crate::exemplars::Stored;
 use crate::wal::RecordBuf;
+use crate::zeros::Zeros;
 use hashbrown::HashMap;
 use histograms::HistogramItem;
 use resolve::Habit;
@@ -45,6 +46,7 @@ pub(crate) struct HeadWriter {
     learn: Vec<(u32, u32)>,
     exemplars: Vec<(u32, u32, Stored)>,
     record: RecordBuf,
+    zeros: Zeros,
     /// A series of this batch has samples of another batch pending.
     conflict: bool,
     /// Hash of an unsorted key → series.
@@ -67,6 +69,7 @@ impl HeadWriter {
             learn: Vec::new(),
             exemplars: Vec::new(),
             record: RecordBuf::new(),
+            zeros: Zeros::default(),
             conflict: false,
             aliases: HashMap::new(),
         }
@@ -191,6 +194,25 @@ impl HeadWriter {
 
 impl Writer for HeadWriter {
     fn write(&mut self, batch: &Batch<'_>, outcome: &mut WriteOutcome) -> Result<(), WriteError> {
+        let first = histograms::first_time(batch);
+        if !self.head.options.start_zeros || !Zeros::are_wanted(batch) {
+            return self.write_rows(batch, first, outcome);
+        }
+        let wide = self.zeros.widen(batch);
+        let written = self.write_rows(&wide, first, outcome);
+        self.zeros.settle(&wide, outcome);
+        written
+    }
+}
+
+impl HeadWriter {
+    /// Writes a batch; a head that is empty begins at `first`.
+    fn write_rows(
+        &mut self,
+        batch: &Batch<'_>,
+        first: Option<i64>,
+        outcome: &mut WriteOutcome,
+    ) -> Result<(), WriteError> {
         outcome.clear();
         self.clear();
         let head = self.head.clone();
@@ -199,7 +221,7 @@ impl Writer for HeadWriter {
         if head.closing.load(Relaxed) {
             return Err(WriteError::Unavailable("TSDB is closing".into()));
         }
-        let mut bounds = head.bounds(histograms::first_time(batch), batch.reject_out_of_order);
+        let mut bounds = head.bounds(first, batch.reject_out_of_order);
         let mut created = 0;
         loop {
             outcome.refs.resize(batch.series.len(), SeriesRef(0));

@@ -91,7 +91,7 @@ impl HeadWriter {
                 self.unlogged.push(*series);
             }
             self.conflict |= !check(
-                batch,
+                (batch, &self.zeros),
                 *row,
                 *series,
                 entry,
@@ -176,7 +176,7 @@ impl HeadWriter {
                 self.unlogged.push(found);
             }
             self.conflict |= !check(
-                batch,
+                (batch, &self.zeros),
                 row_number,
                 found,
                 entry,

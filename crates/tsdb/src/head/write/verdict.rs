@@ -3,6 +3,7 @@
 use super::histograms::{HistogramItem, Seen};
 use crate::head::entry::{Entry, HAS_LAST, HISTOGRAM, INTEGER, LAST_ON_DISK, PENDING};
 use crate::head::{Bounds, Head};
+use crate::zeros::Zeros;
 use model::{FloatHistogram, Sample, is_stale_nan};
 use std::sync::Arc;
 use storage::{Batch, HistogramRow, RejectReason, Rejection, RowKind, WriteOutcome};
@@ -98,7 +99,7 @@ pub(super) fn last_of(entry: &Entry) -> Option<(i64, u64)> {
 #[inline]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn check(
-    batch: &Batch<'_>,
+    (batch, zeros): (&Batch<'_>, &Zeros),
     row: u32,
     series: u32,
     entry: &mut Entry,
@@ -120,7 +121,7 @@ pub(super) fn check(
             let start = batch.starts.get(at as usize).copied().unwrap_or(0);
             let h = HistogramRow { t: s.t, start, histogram };
             let mut seen = Seen { entry, series, row, last, known };
-            if !seen.check((RowKind::Sample, at), &h, bounds, items, histograms, out, head) {
+            if !seen.check((RowKind::Sample, at, false), &h, bounds, items, histograms, out, head) {
                 return false;
             }
             (last, known) = (seen.last, seen.known);
@@ -139,6 +140,7 @@ pub(super) fn check(
                 last = Some((s.t, s.v.to_bits()));
                 known = true;
             }
+            _ if zeros.is_sample(at) => refuse(out, row, RowKind::Sample, at, RejectReason::OutOfOrder),
             Verdict::Late => {
                 head.metrics.late_delta.observe((bounds.head_max - s.t) as f64 / 1000.0);
                 items.push(Item { series, row, at, late: true });
@@ -151,7 +153,8 @@ pub(super) fn check(
         let mut seen = Seen { entry, series, row, last, known };
         for at in rows(of.histograms.clone(), batch.histograms.len()) {
             let h = &batch.histograms[at as usize];
-            if !seen.check((RowKind::Histogram, at), h, bounds, items, histograms, out, head) {
+            let zero = zeros.is_histogram(at);
+            if !seen.check((RowKind::Histogram, at, zero), h, bounds, items, histograms, out, head) {
                 return false;
             }
         }
