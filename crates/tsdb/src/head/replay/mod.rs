@@ -152,7 +152,7 @@ struct Replay<'a> {
     found_at: usize,
     /// Addresses of the late chunks on disk.
     late_chunks: HashSet<u64>,
-    /// Number of the oldest file of chunks.
+    /// Number of the oldest file of chunks, also of those that are left out.
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
@@ -228,14 +228,16 @@ impl Head {
         let running = head.options.running;
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
         found.sort_by_key(|chunk| chunk.series);
-        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them.
-        // Their chunks would bring back what was deleted from the blocks meanwhile.
+        let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
+        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them: ours
+        // go to blocks first, and upstream, which writes in-order blocks first, keeps its log until the late ones are
+        // there. Their chunks would bring back what was deleted from the blocks meanwhile.
         found.retain(|c| !c.late || c.max >= min_valid);
         let snapshot = match head.takes_snapshots() {
             true => super::snapshot::find(&*head.disk, &head.dir, damaged > 0)?,
             false => None,
         };
-        match head.replay(&found, snapshot.as_ref(), status) {
+        match head.replay(&found, first_file, snapshot.as_ref(), status) {
             Ok(()) => {}
             Err(Failed::Open(e)) => return Err(e),
             Err(Failed::Snapshot(e)) => {
@@ -243,7 +245,7 @@ impl Head {
                 tracing::error!(component = "tsdb", err = e, "Failed to load chunk snapshot");
                 super::snapshot::remove(&*head.disk, &head.dir, None);
                 head.reset(min_valid);
-                match head.replay(&found, None, status) {
+                match head.replay(&found, first_file, None, status) {
                     Ok(()) => {}
                     Err(Failed::Open(e)) => return Err(e),
                     Err(Failed::Snapshot(e)) => {
@@ -280,11 +282,11 @@ impl Head {
     fn replay(
         &self,
         found: &[Found],
+        first_file: u64,
         snapshot: Option<&Snapshot>,
         status: &ReplayHandle,
     ) -> Result<(), Failed> {
         let begun = Instant::now();
-        let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
         // Whatever speaks of a reference keeps it from being given out again, also when its series is lost.
         found.iter().filter_map(|c| u32::try_from(c.series).ok()).for_each(|n| self.table.reserve(n));
         let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
