@@ -121,6 +121,7 @@ impl Db {
     /// Forgets samples before `mint`, which blocks hold by now: memory first, then the log behind a
     /// checkpoint. Segments from `hold` on stay for followers of the log.
     pub fn truncate(&self, mint: i64, hold: Option<u32>) -> Result<(), StorageError> {
+        let _turn = self.maintainer().turn.lock();
         self.0.head.truncate_memory(mint)?;
         self.0.head.truncate_wal(mint, hold)?;
         Ok(())

@@ -76,7 +76,7 @@ fn checkpoints_give_series_and_lost_positions_jump() {
     let ends: Vec<Position> = (0..100).map(|n| log(&wal, n)).collect();
     let cut = ends[60].segment;
     let shared = disk.shared();
-    checkpoint(&shared, wal.dir(), cut - 1, &mut |_| true, (0, 0), Compression::None).expect("checkpoints");
+    checkpoint(&shared, wal.dir(), cut - 1, &mut |_| true, 0, &[], Compression::None).expect("checkpoints");
     wal.truncate(cut).expect("truncates");
     delete_checkpoints(&disk, wal.dir(), cut - 1).expect("deletes");
     let kept = ends.iter().filter(|e| e.segment >= cut).count();

@@ -172,6 +172,45 @@ fn deleted_samples_stay_deleted() {
     check(&open(dir.path()));
 }
 
+/// The log has the record of a deletion for longer than the head remembers it.
+#[test]
+fn late_samples_may_come_back_to_a_forgotten_deletion() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running { out_of_order_window_ms: 9 * HOUR, ..Running::default() };
+    let db = open_with(dir.path(), running);
+    let (a, b) = (key_of(&[("__name__", "a")]), key_of(&[("__name__", "b")]));
+    let points = |from: i64, to: i64| -> Vec<(i64, f64)> {
+        (from..to).map(|step| (step * 60_000, step as f64)).collect()
+    };
+    write(&mut *db.writer(), &[(&a, &points(0, 300)), (&b, &points(0, 300))], false);
+    let of = |name| [vec![Matcher::equal("__name__", name)]];
+    db.delete_series(TimeRange::new(0, 70 * 60_000), &of("a")).unwrap();
+    db.delete_series(TimeRange::new(280 * 60_000, i64::MAX), &of("b")).unwrap();
+    // Puts 0 to 2 h into a block; the first deletion is carried out there.
+    db.maintain(None).unwrap();
+    let counts = |db: &Db| read(db, &[]).values().map(Vec::len).collect::<Vec<usize>>();
+    assert_eq!(counts(&db), [229, 280]);
+    write(&mut *db.writer(), &[(&a, &points(10, 30))], false);
+    assert_eq!(counts(&db), [249, 280]);
+    drop(db);
+    let file = dir.path().join("head_tombstones");
+    for _ in 0..2 {
+        assert!(file.exists());
+        assert_eq!(counts(&open_with(dir.path(), running)), [249, 280]);
+    }
+    // Some rounds later a checkpoint says the same, and the file goes.
+    let db = open_with(dir.path(), running);
+    for to in [500, 700, 900, 1100, 1300] {
+        write(&mut *db.writer(), &[(&a, &points(to - 100, to)), (&b, &points(to - 100, to))], false);
+        db.maintain(None).unwrap();
+    }
+    assert!(!file.exists());
+    let before = counts(&db);
+    assert_eq!(before, [749, 780]);
+    drop(db);
+    assert_eq!(counts(&open_with(dir.path(), running)), before);
+}
+
 #[test]
 fn truncation_forgets_and_keeps() {
     let dir = tempfile::tempdir().unwrap();

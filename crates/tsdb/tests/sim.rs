@@ -26,9 +26,9 @@ use tsdb::{Db, Options, ReplayHandle, Running};
 /// clock: they run without these.
 const FOUND: &[u64] = &[114, 248, 264, 279, 313, 388, 411, 506, 671, 838, 1088, 1188, 1267, 1483, 1490];
 /// Seeds that found something since.
-const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288, 3448, 3594, 62679];
+const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288, 3448, 3594, 61551, 62679];
 /// The same with histograms.
-const FOUND_WITH_HISTOGRAMS: &[u64] = &[60201, 60456, 61121, 61627, 62559];
+const FOUND_WITH_HISTOGRAMS: &[u64] = &[60201, 60456, 61121, 61551, 61627, 61631, 62559];
 const SERIES: usize = 6;
 const START: i64 = 1_700_006_400_000;
 const DATA: &str = "/data";

@@ -67,7 +67,7 @@ impl AgentStore {
         let mint = if store.feed.min_hold().is_some() { i64::MAX } else { idle_since };
         let mut keep = |series: SeriesRef| store.keep_in_checkpoint(series, last);
         let compression = store.wal.compression();
-        match checkpoint(&store.disk, store.wal.dir(), last, &mut keep, (mint, mint), compression) {
+        match checkpoint(&store.disk, store.wal.dir(), last, &mut keep, mint, &[], compression) {
             Ok(stats) => store.metrics.corruptions.add(stats.damaged),
             Err(e) => {
                 store.metrics.checkpoint_creations_failed.inc();

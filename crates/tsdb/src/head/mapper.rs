@@ -11,7 +11,7 @@
 use chunk::varint;
 use disk::crc::crc32c;
 use disk::scan::numbered;
-use disk::{Disk, DiskError, File, Map, atomic};
+use disk::{Disk, DiskError, File, Map};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -257,11 +257,22 @@ impl Mapper {
             // The lost pages were even read back: the log of late samples has to stay.
             return Err(DiskError::other("fsync", &path, "an earlier fsync failed and lost chunks"));
         }
-        atomic::write(&*self.disk, &path, &bytes)?;
+        let temp = path.with_extension("tmp");
+        let copied = self.disk.create(&temp).and_then(|file| {
+            file.append(&bytes)?;
+            file.sync()?;
+            self.disk.rename(&temp, &path)?;
+            Ok(file)
+        });
+        let copy = copied.inspect_err(|_| {
+            let _ = self.disk.remove_file(&temp);
+        })?;
         if is_current {
-            current.file = Some(Arc::from(self.disk.open_append(&path)?));
+            // Also when the name does not become durable now: the old file has no name any more.
+            current.file = Some(Arc::from(self.disk.open_append(&path).unwrap_or(copy)));
             current.dirty = false;
         }
+        self.disk.sync_dir(&self.dir)?;
         current.unsynced.retain(|u| u.number != number);
         tracing::warn!(component = "tsdb", file = %path.display(), "Wrote head chunks again, for an earlier fsync of their file failed");
         Ok(())

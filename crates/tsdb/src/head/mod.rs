@@ -40,6 +40,7 @@ mod read;
 mod regex_cache;
 mod replay;
 mod snapshot;
+mod standing;
 mod stats;
 mod table;
 mod text;

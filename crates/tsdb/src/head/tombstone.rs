@@ -1,10 +1,12 @@
 //! Deleted ranges of series in the head.
 
+use crate::wal::Tombstone;
 use model::TimeRange;
 use std::collections::HashMap;
+use storage::SeriesRef;
 
 /// Closed, sorted, disjoint ranges by series.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tombstones(HashMap<u32, Vec<TimeRange>>);
 
 impl Tombstones {
@@ -37,6 +39,14 @@ impl Tombstones {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, TimeRange)> {
         self.0.iter().flat_map(|(series, ranges)| ranges.iter().map(|range| (*series, *range)))
+    }
+
+    /// As the log has them, in order.
+    pub(crate) fn records(&self) -> Vec<Tombstone> {
+        let record = |(series, range)| Tombstone { series: SeriesRef(u64::from(series)), range };
+        let mut all: Vec<Tombstone> = self.iter().map(record).collect();
+        all.sort_by_key(|t| (t.series, t.range.min));
+        all
     }
 
     pub(crate) fn is_empty(&self) -> bool {

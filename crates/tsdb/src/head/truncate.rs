@@ -75,11 +75,7 @@ impl Head {
         let Forgotten { gone, chunks, oldest } = done;
         let segment = self.wal.end().segment;
         self.retired.lock().extend(gone.iter().map(|series| (series, Retired { segment, newest: i64::MIN })));
-        {
-            let mut tombstones = self.tombstones.write();
-            tombstones.truncate(self.tombstones_from(mint));
-            gone.iter().for_each(|series| tombstones.remove(series));
-        }
+        self.forget_tombstones(mint, &gone);
         {
             let _gate = self.gate.write();
             self.table.drop_empty_pages();
@@ -185,6 +181,25 @@ impl Head {
         }
     }
 
+    /// Forgets deletions that mean nothing any more, also of the log. When that cannot be written down they stay:
+    /// they go on covering late samples that come.
+    fn forget_tombstones(&self, mint: i64, gone: &RoaringBitmap) {
+        let all = self.tombstones.read().clone();
+        let mut left = all.clone();
+        left.truncate(self.tombstones_from(mint));
+        gone.iter().for_each(|series| left.remove(series));
+        if left == all {
+            return;
+        }
+        match self.note_standing(&left) {
+            Ok(()) => *self.tombstones.write() = left,
+            Err(e) => {
+                self.metrics.truncations_failed.inc();
+                tracing::error!(component = "tsdb", err = %e, "Truncating deletions of the head failed");
+            }
+        }
+    }
+
     /// Deletions before this time mean nothing to the head any more when it begins at `mint`: late samples may be
     /// older.
     fn tombstones_from(&self, mint: i64) -> i64 {
@@ -242,14 +257,16 @@ impl Head {
             pages.get(page).and_then(Option::as_ref).is_some_and(|p| p.lock().is_live(slot))
                 || self.retired.lock().get(&series).is_some_and(|r| r.is_needed(to, mint))
         };
-        let floors = (mint, self.tombstones_from(mint));
+        let standing = self.tombstones.read().records();
         self.metrics.checkpoints.inc();
-        if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, floors, self.options.wal_compression) {
+        let compression = self.options.wal_compression;
+        if let Err(e) = checkpoint(&self.disk, &dir, to, &mut keep, mint, &standing, compression) {
             self.metrics.checkpoints_failed.inc();
             return Err(e);
         }
         self.retired.lock().retain(|_, r| r.is_needed(to, mint));
         self.drop_covered_snapshots(to);
+        self.drop_covered_standing(to);
         self.wal.truncate(to + 1)?;
         self.metrics.checkpoint_deletions.inc();
         if let Err(e) = delete_checkpoints(&*self.disk, &dir, to) {

@@ -40,14 +40,15 @@ pub struct CheckpointStats {
 
 /// Writes the checkpoint of all segments up to and including `to`, which is finished. It keeps series for
 /// which `keep` says yes, with their newest metadata; samples, histograms and exemplars at `mint` (ms) or
-/// later; tombstones of kept series that reach `tombstones_from`. Works as a stream; `keep` must not change its mind
-/// meanwhile. The checkpoint is durable when this returns; the segments may then be removed.
+/// later; in place of all tombstones those of `standing` whose series it keeps. Works as a stream; `keep` must not
+/// change its mind meanwhile. The checkpoint is durable when this returns; the segments may then be removed.
 pub fn checkpoint(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     to: u32,
     keep: &mut dyn FnMut(SeriesRef) -> bool,
-    (mint, tombstones_from): (i64, i64),
+    mint: i64,
+    standing: &[Tombstone],
     compression: Compression,
 ) -> Result<CheckpointStats, WalError> {
     delete_temp_checkpoints(&**disk, dir)?;
@@ -65,12 +66,12 @@ pub fn checkpoint(
     let options = WalOptions { compression, segment_bytes: DEFAULT_SEGMENT_BYTES, ..WalOptions::default() };
     let log = Wal::open(disk.clone(), &temp, options, &Registry::new())?;
     let done = (|| {
-        let mut writer = Writer::new(&log, keep, mint, tombstones_from);
+        let mut writer = Writer::new(&log, keep, mint);
         let mut reader = LogReader::new(disk.clone(), sources);
         while let Some(raw) = reader.next()? {
             writer.take(raw.data)?;
         }
-        let mut stats = writer.finish()?;
+        let mut stats = writer.finish(standing)?;
         stats.damaged = reader.damage().len() as u64;
         log.close()?;
         disk.sync_dir(&temp)?;
@@ -89,33 +90,24 @@ struct Writer<'a> {
     log: &'a Wal,
     keep: &'a mut dyn FnMut(SeriesRef) -> bool,
     mint: i64,
-    tombstones_from: i64,
     out: RecordBuf,
     stats: CheckpointStats,
     samples: Vec<FeedSample>,
     exemplars: Vec<FeedExemplar>,
-    tombstones: Vec<Tombstone>,
     metadata: Vec<(SeriesRef, Metadata)>,
     newest: BTreeMap<SeriesRef, Metadata>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(
-        log: &'a Wal,
-        keep: &'a mut dyn FnMut(SeriesRef) -> bool,
-        mint: i64,
-        tombstones_from: i64,
-    ) -> Self {
+    fn new(log: &'a Wal, keep: &'a mut dyn FnMut(SeriesRef) -> bool, mint: i64) -> Self {
         Writer {
             log,
             keep,
             mint,
-            tombstones_from,
             out: RecordBuf::new(),
             stats: CheckpointStats::default(),
             samples: Vec::new(),
             exemplars: Vec::new(),
-            tombstones: Vec::new(),
             metadata: Vec::new(),
             newest: BTreeMap::new(),
         }
@@ -200,18 +192,11 @@ impl<'a> Writer<'a> {
         done
     }
 
+    /// Those that count are written at the end.
     fn tombstones(&mut self, raw: &[u8]) -> Result<(), RecordError> {
-        self.tombstones.clear();
-        let done = record::tombstones(raw, &mut self.tombstones);
-        self.stats.total_tombstones += self.tombstones.len() as u64;
-        let mut out = self.out.tombstones();
-        for stone in &self.tombstones {
-            if stone.range.max >= self.tombstones_from && (self.keep)(stone.series) {
-                out.push(stone.series, stone.range.min, stone.range.max);
-            } else {
-                self.stats.dropped_tombstones += 1;
-            }
-        }
+        let mut found = Vec::new();
+        let done = record::tombstones(raw, &mut found);
+        self.stats.total_tombstones += found.len() as u64;
         done
     }
 
@@ -256,7 +241,18 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<CheckpointStats, WalError> {
+    fn finish(mut self, standing: &[Tombstone]) -> Result<CheckpointStats, WalError> {
+        let mut kept = 0;
+        for some in standing.chunks(1024) {
+            let mut out = self.out.tombstones();
+            for stone in some.iter().filter(|t| (self.keep)(t.series)) {
+                kept += 1;
+                out.push(stone.series, stone.range.min, stone.range.max);
+            }
+            drop(out);
+            self.flush()?;
+        }
+        self.stats.dropped_tombstones = self.stats.total_tombstones.saturating_sub(kept);
         let newest: Vec<_> = std::mem::take(&mut self.newest).into_iter().collect();
         for some in newest.chunks(1024) {
             let mut out = self.out.metadata();

@@ -17,6 +17,9 @@ impl Replay<'_> {
             if series != 0 {
                 self.head.table.reserve(series);
             }
+            if !self.deletions_count {
+                continue;
+            }
             // Also before the start of the head, for late samples.
             if is_taken(&self.pages, series) {
                 tombstones.add(series, TimeRange::new(t.range.min, t.range.max));
@@ -24,6 +27,13 @@ impl Replay<'_> {
                 self.tally.unknown.tombstones += 1;
             }
         }
+    }
+
+    /// Deletions that still count; those of series that are gone say nothing.
+    pub(super) fn standing(&mut self, list: &[Tombstone]) {
+        let unknown = self.tally.unknown.tombstones;
+        self.tombstones(list);
+        self.tally.unknown.tombstones = unknown;
     }
 
     pub(super) fn exemplars(&mut self, list: Vec<FeedExemplar>) {

@@ -156,6 +156,8 @@ struct Replay<'a> {
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
     unmarked: HashSet<u32>,
+    /// Whether the deletions of what is replayed count: others were forgotten.
+    deletions_count: bool,
     /// A chunk on disk was left out that has samples beyond the one before it.
     left_out: bool,
     /// The record of tombstones, which follows all series of a snapshot, has come.
@@ -302,14 +304,18 @@ impl Head {
             late_chunks,
             first_file,
             unmarked: HashSet::new(),
+            deletions_count: true,
             left_out: false,
             tombstones_seen: false,
             damage: Vec::new(),
             tally: Tally::default(),
         };
+        let standing = super::standing::read(&*self.disk, &self.dir, self.wal.first_own_segment())?;
+        let counting_from = standing.as_ref().map_or(0, |s| s.segment);
         let snapshot_begun = Instant::now();
         if let Some(snapshot) = snapshot {
             tracing::info!(component = "tsdb", "Chunk snapshot is enabled, replaying from the snapshot");
+            replay.deletions_count = counting_from <= snapshot.segment;
             replay.load(snapshot).map_err(Failed::Snapshot)?;
             tracing::info!(component = "tsdb", duration = ?snapshot_begun.elapsed(), "Chunk snapshot loading time");
         }
@@ -331,16 +337,25 @@ impl Head {
         status.start(checkpoint.as_ref().map_or(first, |c| u64::from(c.number)), last);
         if let Some(checkpoint) = checkpoint {
             let of_checkpoint = segments(&*self.disk, &checkpoint.path)?;
+            replay.deletions_count = counting_from <= checkpoint.number;
             replay.run(&of_checkpoint, 0, Log::Wal, &|_, _| {})?;
             tracing::info!(component = "tsdb", "WAL checkpoint loaded");
             status.at(u64::from(checkpoint.number));
         }
         let checkpoint_took = begun.elapsed();
         let wal_begun = Instant::now();
-        replay.run(&own, 0, Log::Wal, &|segment, took| {
+        let loaded = |segment: u32, took: Duration| {
             tracing::info!(component = "tsdb", segment, maxSegment = last, duration = ?took, "WAL segment loaded");
             status.at(u64::from(segment));
-        })?;
+        };
+        let (before, behind) = own.split_at(own.partition_point(|s| s.number < counting_from));
+        replay.deletions_count = false;
+        replay.run(before, 0, Log::Wal, &loaded)?;
+        replay.deletions_count = true;
+        if let Some(standing) = standing {
+            replay.standing(&standing.list);
+        }
+        replay.run(behind, 0, Log::Wal, &loaded)?;
         let wal_took = wal_begun.elapsed();
         let wbl_begun = Instant::now();
         let wbl_dir = self.dir.join("wbl");
