@@ -402,9 +402,16 @@ impl Mapper {
         Some(map)
     }
 
-    /// Removes the oldest files that hold nothing at or after `mint`. Gives the number of the oldest file
-    /// that is left.
+    /// Removes the oldest files that hold nothing at or after `mint`, and begins a new file, so that what is there
+    /// now can go some day however little comes. Gives the number of the oldest file that is left.
     pub(crate) fn truncate(&self, mint: i64) -> Result<u32, DiskError> {
+        let current = {
+            let mut current = self.current.lock();
+            if current.flushed + current.buffer.len() as u64 > HEADER.len() as u64 {
+                self.next_file(&mut current);
+            }
+            current.number
+        };
         let mut finished = self.finished.write();
         while let Some((&number, file)) = finished.iter().next() {
             if file.max_t >= mint {
@@ -413,7 +420,6 @@ impl Mapper {
             self.disk.remove_file(&path_of(&self.dir, number))?;
             finished.remove(&number);
         }
-        let current = self.current.lock().number;
         Ok(finished.keys().next().copied().unwrap_or(current))
     }
 
