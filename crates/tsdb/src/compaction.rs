@@ -6,6 +6,7 @@ use block::meta::hints;
 use block::{Block, BlockError, BlockMeta};
 use meter::{Counter, Gauge, Histogram, Registry};
 use model::TimeRange;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 use storage::SeriesSet;
@@ -165,6 +166,23 @@ impl Maintainer {
 
     /// Writes the samples of `chosen` into one new block, loads it and deletes them.
     pub(crate) fn join(&self, chosen: &[Arc<Block>]) -> Result<(), BlockError> {
+        self.replace(chosen, |ulid, rules, watch| {
+            block::compact::merge(&self.disk, &self.dir, chosen, ulid, rules, watch)
+        })
+    }
+
+    /// Rids a block of what is deleted in it.
+    pub(crate) fn rewrite(&self, block: &Arc<Block>) -> Result<(), BlockError> {
+        self.replace(std::slice::from_ref(block), |ulid, rules, watch| {
+            block::compact::rewrite(&self.disk, &self.dir, block, ulid, rules, watch)
+        })
+    }
+
+    fn replace(
+        &self,
+        chosen: &[Arc<Block>],
+        write: impl FnOnce(Ulid, WriteRules, &mut dyn Watch) -> Result<Option<PathBuf>, BlockError>,
+    ) -> Result<(), BlockError> {
         let begun = Instant::now();
         let ulid = self.fresh_ulid();
         let total: u64 = chosen.iter().map(|b| b.meta().stats.num_series).sum();
@@ -184,8 +202,7 @@ impl Maintainer {
         let rechunk = Rechunk { shrink: false, join_samples };
         let rules = WriteRules { segment_bytes: self.segment_bytes, rechunk };
         let mut watch = Reporter { what: "Compacting blocks", ulid, total, reported: begun, chunks: None };
-        let written =
-            self.counted(|| block::compact::merge(&self.disk, &self.dir, chosen, ulid, rules, &mut watch))?;
+        let written = self.counted(|| write(ulid, rules, &mut watch))?;
         let (count, duration) = (chosen.len(), begun.elapsed());
         let sources: Vec<String> = metas().map(|m| m.ulid.to_string()).collect();
         let sources = sources.join(" ");

@@ -212,6 +212,38 @@ fn late_samples_may_come_back_to_a_forgotten_deletion() {
 }
 
 #[test]
+fn deleted_late_samples_stay_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let (a, b) = (key_of(&[("__name__", "a")]), key_of(&[("__name__", "b")]));
+    let now = 10 * HOUR;
+    write(&mut *writer, &[(&a, &[(now, 0.0)]), (&b, &[(now, 0.0)])], false);
+    for i in (1..200i64).rev() {
+        let late = [(now - i * 1000, i as f64)];
+        write(&mut *writer, &[(&a, &late), (&b, &late)], false);
+    }
+    assert_eq!(db.head_stats(10).unwrap().chunk_count, 2 + 2 * 7);
+    // Within chunks on disk and in memory; none of the in-order samples.
+    for (from, to) in [(150, 120), (10, 5)] {
+        let range = TimeRange::new(now - from * 1000, now - to * 1000);
+        db.delete_series(range, &[vec![Matcher::equal("__name__", "a")]]).unwrap();
+    }
+    let check = |db: &Db| {
+        let counts: Vec<usize> = read(db, &[]).values().map(Vec::len).collect();
+        assert_eq!(counts, [200 - 31 - 6, 200]);
+    };
+    check(&db);
+    let name = db.snapshot(false).unwrap();
+    check(&open(&dir.path().join("snapshots").join(name)));
+    drop((writer, db));
+    let db = open(dir.path());
+    check(&db);
+    assert_eq!(db.head_stats(10).unwrap().chunk_count, 2 + 2 * 7);
+    assert_eq!(db.head_stats(10).unwrap().memory_by_label[0].value, 2 * (8 + 1 + 1 + 1));
+}
+
+#[test]
 fn truncation_forgets_and_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let db = open(dir.path());

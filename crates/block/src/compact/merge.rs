@@ -131,7 +131,33 @@ pub fn merge(
     rules: WriteRules,
     watch: &mut dyn Watch,
 ) -> Result<Option<PathBuf>, BlockError> {
-    let meta = merged_meta(blocks, ulid);
+    write_merged(disk, parent, blocks, merged_meta(blocks, ulid), rules, watch)
+}
+
+/// Writes one block again without what is deleted in it, as a block of the first level.
+pub fn rewrite(
+    disk: &Arc<dyn Disk>,
+    parent: &Path,
+    block: &Arc<Block>,
+    ulid: Ulid,
+    rules: WriteRules,
+    watch: &mut dyn Watch,
+) -> Result<Option<PathBuf>, BlockError> {
+    let blocks = std::slice::from_ref(block);
+    let mut meta = merged_meta(blocks, ulid);
+    meta.compaction.level = 1;
+    meta.compaction.sources = vec![ulid];
+    write_merged(disk, parent, blocks, meta, rules, watch)
+}
+
+fn write_merged(
+    disk: &Arc<dyn Disk>,
+    parent: &Path,
+    blocks: &[Arc<Block>],
+    meta: BlockMeta,
+    rules: WriteRules,
+    watch: &mut dyn Watch,
+) -> Result<Option<PathBuf>, BlockError> {
     let symbols = Merged::new(blocks.iter().map(|b| b.symbols()));
     let hints = SelectHints { sorted: true, ..SelectHints::default() };
     let sets: Result<Vec<_>, StorageError> =

@@ -6,7 +6,7 @@ mod plan;
 mod rechunk;
 mod retain;
 
-pub use merge::{Watch, WriteRules, merge, write};
+pub use merge::{Watch, WriteRules, merge, rewrite, write};
 pub use plan::{Plan, Planner, level_ranges};
 pub use rechunk::Rechunk;
 pub use retain::{beyond_size, beyond_time};

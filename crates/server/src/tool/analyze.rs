@@ -42,7 +42,10 @@ fn run(m: &ArgMatches) -> Result<(), String> {
     };
     let folder = folder(m)?;
     let parts = Parts::open(&folder)?;
-    let ids = ids(&folder, &parts, &matchers)?;
+    let looked_at = ids(&folder, &parts, &matchers)?;
+    // A selector that names nothing, `{}`, selects no series; names, values and chunks are those of all.
+    let nothing = !selector.is_empty() && matchers.is_empty();
+    let ids = if nothing { &[] } else { looked_at.as_slice() };
     let span = parts.meta.max_time.saturating_sub(parts.meta.min_time);
     say!("Block ID: {}", parts.meta.ulid);
     say!("Duration: {}", go_duration(span));
@@ -50,8 +53,10 @@ fn run(m: &ArgMatches) -> Result<(), String> {
     if !selector.is_empty() {
         say!("Matcher: {selector}");
     }
-    let counts = Counts::of(&parts, &ids, span)?;
-    say!("Label names: {}", counts.names.len());
+    let counts = Counts::of(&parts, ids, span)?;
+    let all = if nothing { Some(Counts::of(&parts, &looked_at, span)?) } else { None };
+    let labels = &all.as_ref().unwrap_or(&counts).names;
+    say!("Label names: {}", labels.len());
     if !selector.is_empty() {
         say!("Matched series: {}", ids.len());
     }
@@ -72,17 +77,20 @@ fn run(m: &ArgMatches) -> Result<(), String> {
     ranked(
         "Label names with highest cumulative label value length",
         limit,
-        names().map(|(n, name)| (n.clone(), length(&name.values))),
+        labels.iter().map(|(n, name)| (n.clone(), length(&name.values))),
     );
     ranked(
         "Highest cardinality labels",
         limit,
-        names().map(|(n, name)| (n.clone(), name.values.len() as u64)),
+        labels.iter().map(|(n, name)| (n.clone(), name.values.len() as u64)),
     );
-    let metrics = counts.pairs.iter().filter(|((n, _), _)| n == METRIC_NAME);
-    ranked("Highest cardinality metric names", limit, metrics.map(|((_, v), pair)| (v.clone(), pair.series)));
+    let metrics = labels.get(METRIC_NAME).into_iter().flat_map(|name| &name.values).map(|metric| {
+        let pair = counts.pairs.get(&(METRIC_NAME.to_owned(), metric.clone()));
+        (metric.clone(), pair.map_or(0, |pair| pair.series))
+    });
+    ranked("Highest cardinality metric names", limit, metrics);
     if m.get_flag("extended") {
-        compaction(&parts, &ids)?;
+        compaction(&parts, &looked_at)?;
     }
     Ok(())
 }

@@ -55,7 +55,8 @@ fn select(dir: &Path, selectors: &[&str], range: TimeRange) -> Result<Box<dyn Se
     let log = LogSeries::read(dir, from)?.finish();
     let hints = SelectHints { sorted: true, range: Some(range), ..SelectHints::default() };
     let mut parts = Vec::new();
-    for matchers in &sets {
+    // `{}` selects nothing.
+    for matchers in sets.iter().filter(|set| !set.is_empty()) {
         for block in blocks.iter().filter(|b| b.range().overlaps(range)) {
             parts.push(block.querier(range).select(matchers, &hints).map_err(|e| e.to_string())?);
         }

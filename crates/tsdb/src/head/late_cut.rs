@@ -100,11 +100,14 @@ impl Head {
         let gate = self.gate.write();
         let pages = self.table.pages();
         let mut walk = Walk::new(&pages);
+        let mut dropped = 0;
         for gone in &cut.series {
             let Some((cells, slot)) = walk.go(gone.series) else { continue };
             let empty = {
                 let late = cells.late_mut(slot);
+                let before = late.mapped.len();
                 late.mapped.retain(|chunk| chunk.max >= end || !gone.mapped.contains(chunk));
+                dropped += before - late.mapped.len();
                 late.mapped.is_empty() && late.open.is_empty()
             };
             if empty {
@@ -112,6 +115,8 @@ impl Head {
             }
         }
         drop(walk);
+        self.metrics.chunks_removed.add(dropped as u64);
+        self.metrics.chunks.add(-(dropped as f64));
         self.late_min.store(i64::MAX, Relaxed);
         self.late_max.store(i64::MIN, Relaxed);
         for page in pages.iter().flatten() {

@@ -27,6 +27,11 @@ fn top(mut list: Vec<NameCount>, limit: usize) -> Vec<NameCount> {
     list
 }
 
+/// Bytes of a text with its length, as upstream keeps labels: what it shows as memory of a label.
+fn encoded_len(text: &str) -> u64 {
+    text.len() as u64 + if text.len() < 255 { 1 } else { 4 }
+}
+
 impl Head {
     pub(crate) fn stats(&self, limit: usize) -> HeadStats {
         let index = self.index.read();
@@ -42,7 +47,7 @@ impl Head {
             for pair in index.live_pairs(name) {
                 let (value, series) = (texts.value(pair), index.of_pair(pair).len());
                 live += 1;
-                bytes += value.len() as u64 * series;
+                bytes += (encoded_len(text) + encoded_len(value)) * series;
                 pairs.push((pair, series));
                 if text == model::METRIC_NAME {
                     metrics.push(count(value.to_owned(), series));

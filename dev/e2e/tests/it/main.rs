@@ -8,3 +8,4 @@ mod dropin;
 mod flow;
 mod full_disk;
 mod tls;
+mod twins;

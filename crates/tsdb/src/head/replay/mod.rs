@@ -11,7 +11,7 @@ mod snapshot;
 
 use super::mapper::{Found, Mapper};
 use super::ooo::record_rows;
-use super::page::{Walk, split};
+use super::page::{PAGE_SERIES, Walk, split};
 use super::postings::Index;
 use super::snapshot::Snapshot;
 use super::table::{Pages, SeriesTable};
@@ -503,14 +503,28 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Chunks of late samples, in memory and on disk.
+    fn late_chunk_count(&self) -> u64 {
+        let mut count = 0;
+        for page in self.pages.iter().flatten() {
+            let cells = page.lock();
+            if cells.has_late() {
+                let all = (0..PAGE_SERIES).filter_map(|slot| cells.late(slot));
+                count += all.map(|l| l.mapped.len() as u64 + u64::from(!l.open.is_empty())).sum::<u64>();
+            }
+        }
+        count
+    }
+
     /// Publishes times and figures, sets damaged places aside, and says what was not understood.
     fn finish(self, wal: &std::path::Path, wbl: &std::path::Path) -> Result<(), OpenError> {
         let head = self.head;
         let tally = &self.tally;
         head.saw(tally.min, tally.max);
         head.saw_late(tally.late_min, tally.late_max);
-        head.metrics.chunks.set(tally.chunks as f64);
-        head.metrics.chunks_created.add(tally.chunks);
+        let chunks = tally.chunks + self.late_chunk_count();
+        head.metrics.chunks.set(chunks as f64);
+        head.metrics.chunks_created.add(chunks);
         let segment = head.wal.first_own_segment();
         let doubles = self.other.iter().filter_map(|(number, (_, newest))| {
             Some((u32::try_from(*number).ok()?, Retired { segment, newest: *newest }))

@@ -4,7 +4,7 @@
 //! side by side: they mostly wait for housekeeping.
 
 mod ask;
-mod load;
+pub(crate) mod load;
 
 use ask::{Answers, assert_same, everything, exemplars};
 use e2e::http::Connection;
@@ -76,7 +76,7 @@ impl Side {
     }
 }
 
-fn at_least(version: &str, major: u32, minor: u32) -> bool {
+pub(crate) fn at_least(version: &str, major: u32, minor: u32) -> bool {
     let mut parts = version.split('.').map(|p| p.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
 }
@@ -112,7 +112,7 @@ fn blocks(node: &Node) -> Vec<PathBuf> {
     entries.map(|e| e.path()).filter(|p| p.join("meta.json").is_file()).collect()
 }
 
-fn promtool(prometheus: &Path) -> Option<PathBuf> {
+pub(crate) fn promtool(prometheus: &Path) -> Option<PathBuf> {
     let beside = prometheus.with_file_name("promtool");
     let package = prometheus.ancestors().nth(4).map(|p| p.join("promtool/usr/bin/promtool"));
     [Some(beside), package].into_iter().flatten().find(|p| p.is_file())
