@@ -74,31 +74,64 @@ fn valid_pattern(name: &str) -> bool {
     stem.split_once('*').is_none_or(|(_, after)| !after.contains('/'))
 }
 
-/// Whether a name matches a pattern of `*`, `?` and literal characters.
+/// Whether a name matches a pattern of `*`, `?`, `[a-z]`, `[^a]`, `\\x` and literal characters.
 fn matches(pattern: &[char], name: &[char]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some(('*', rest)), _) => (0..=name.len()).any(|skip| matches(rest, &name[skip..])),
-        (Some((p, pattern)), Some((n, name))) if *p == '?' || p == n => matches(pattern, name),
+    match (pattern, name) {
+        ([], []) => true,
+        (['*', rest @ ..], _) => (0..=name.len()).any(|skip| matches(rest, &name[skip..])),
+        (['?', rest @ ..], [_, name @ ..]) => matches(rest, name),
+        (['[', class @ ..], [c, name @ ..]) => {
+            let (negated, mut class) = match class {
+                ['^', rest @ ..] => (true, rest),
+                _ => (false, class),
+            };
+            let mut found = false;
+            while let [low, rest @ ..] = class {
+                let (high, rest) = match rest {
+                    ['-', high, rest @ ..] => (high, rest),
+                    _ => (low, rest),
+                };
+                found |= (low..=high).contains(&c);
+                class = rest;
+                if let [']', rest @ ..] = class {
+                    return found != negated && matches(rest, name);
+                }
+            }
+            false
+        }
+        (['\\', p, rest @ ..] | [p, rest @ ..], [c, name @ ..]) => p == c && matches(rest, name),
         _ => false,
     }
 }
 
-/// Files that match a path whose last part may hold `*` and `?`, in order of their names. Directories that cannot
-/// be read hold none.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '\\'])
+}
+
+/// Files that match a path whose parts may hold `*`, `?` and `[a-z]`, in order of their names. Directories that
+/// cannot be read hold none.
 pub fn glob(disk: &dyn Disk, pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if !name.contains(['*', '?']) {
-        return if disk.exists(pattern) { vec![pattern.to_owned()] } else { Vec::new() };
+    let parent = pattern.parent().filter(|d| !d.as_os_str().is_empty());
+    let dirs = match parent {
+        Some(dir) if is_pattern(&dir.to_string_lossy()) => glob(disk, dir),
+        Some(dir) => vec![dir.to_owned()],
+        None => vec![PathBuf::new()],
+    };
+    if !is_pattern(&name) {
+        return dirs.into_iter().map(|dir| dir.join(&name)).filter(|path| disk.exists(path)).collect();
     }
-    let dir = pattern.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let wanted: Vec<char> = name.chars().collect();
-    let Ok(entries) = disk.list(dir) else { return Vec::new() };
-    entries
-        .into_iter()
-        .filter(|e| !e.is_dir && matches(&wanted, &e.name.chars().collect::<Vec<_>>()))
-        .map(|e| dir.join(e.name))
-        .collect()
+    let mut found = Vec::new();
+    for dir in dirs {
+        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { &dir };
+        let Ok(entries) = disk.list(here) else { continue };
+        let mut names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
+        names.retain(|name| matches(&wanted, &name.chars().collect::<Vec<_>>()));
+        names.sort();
+        found.extend(names.into_iter().map(|name| dir.join(name)));
+    }
+    found
 }
 
 /// Reads a file of targets as `check config` does.

@@ -20,6 +20,17 @@ pub struct ParseError {
     pub complaints: Vec<Complaint>,
 }
 
+impl ParseError {
+    /// The text where the query is not the first line of its file: `line` more lines stand in front of it.
+    pub fn at_line(&self, line: usize) -> String {
+        let text = self.to_string();
+        match text.split_once(':').and_then(|(n, rest)| Some((n.parse::<usize>().ok()?, rest))) {
+            Some((n, rest)) => format!("{}:{rest}", n + line),
+            None => text,
+        }
+    }
+}
+
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.complaints.first() {

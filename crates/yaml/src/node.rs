@@ -11,6 +11,8 @@ const MAX_NODES: usize = 2_000_000;
 pub struct Node {
     /// Counted from 1.
     pub line: u32,
+    /// In characters, counted from 1.
+    pub column: u32,
     pub kind: Kind,
 }
 
@@ -29,7 +31,7 @@ pub enum Kind {
 impl Node {
     /// The null node of an empty document.
     pub fn null() -> Node {
-        Node { line: 1, kind: Kind::Scalar { text: String::new(), plain: true } }
+        Node { line: 1, column: 1, kind: Kind::Scalar { text: String::new(), plain: true } }
     }
 
     pub fn is_null(&self) -> bool {
@@ -76,6 +78,7 @@ pub fn parse(text: &str) -> Result<Node, Error> {
             Error::at(line, e.info().to_string())
         })?;
         let line = u32::try_from(span.start.line()).unwrap_or(0);
+        let column = u32::try_from(span.start.col() + 1).unwrap_or(0);
         let done = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.as_deref().map(|t| t.suffix().to_owned());
@@ -88,15 +91,15 @@ pub fn parse(text: &str) -> Result<Node, Error> {
                     Some("binary") => crate::scalar::binary(&text).map_err(|e| Error::at(line, e))?,
                     _ => text.into_owned(),
                 };
-                let node = Node { line, kind: Kind::Scalar { text, plain } };
+                let node = Node { line, column, kind: Kind::Scalar { text, plain } };
                 builder.close(&mut open, node, anchor)?
             }
             Event::SequenceStart(_, anchor, _) => {
-                open.push(Open { line, anchor, map: false, children: Vec::new() });
+                open.push(Open { line, column, anchor, map: false, children: Vec::new() });
                 None
             }
             Event::MappingStart(_, anchor, _) => {
-                open.push(Open { line, anchor, map: true, children: Vec::new() });
+                open.push(Open { line, column, anchor, map: true, children: Vec::new() });
                 None
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
@@ -127,6 +130,7 @@ fn options() -> Options {
 /// A collection whose end is still to come.
 struct Open {
     line: u32,
+    column: u32,
     anchor: usize,
     map: bool,
     children: Vec<Node>,
@@ -135,7 +139,7 @@ struct Open {
 impl Open {
     fn finish(self) -> Result<(usize, Node), Error> {
         let kind = if self.map { Kind::Map(pairs(self.children)?) } else { Kind::Seq(self.children) };
-        Ok((self.anchor, Node { line: self.line, kind }))
+        Ok((self.anchor, Node { line: self.line, column: self.column, kind }))
     }
 }
 

@@ -25,6 +25,16 @@ const MAX_NESTING: u32 = 1000;
 #[error("error parsing regexp: {0}")]
 pub struct RegexpError(pub String);
 
+/// Compiles an expression that may match anywhere, as Go's library does.
+pub fn search(expr: &str) -> Result<Regex, RegexpError> {
+    let translated = translate(expr, Dialect::Library)?;
+    RegexBuilder::new(&translated)
+        .size_limit(MAX_AUTOMATON)
+        .nest_limit(MAX_NESTING)
+        .build()
+        .map_err(|_| too_large(expr))
+}
+
 /// A compiled, anchored regular expression.
 #[derive(Debug)]
 pub struct Regexp {

@@ -1,5 +1,6 @@
 //! `check config`, `check web-config`, `check healthy`, `check ready`.
 
+use super::check_rules::{Checker, Findings};
 use super::client::{Client, join, server_url};
 use super::{FAILED, LINT, failed, many, one};
 use ::config::{Config, Environment, LoadOptions};
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What `--lint` asks for. Lints of rules have nothing to look at yet.
+/// What `--lint` asks for.
 struct Lint {
+    duplicate_rules: bool,
     /// Scrape intervals from here on are too long, in ms.
     lookback_ms: Option<i64>,
 }
@@ -25,15 +27,17 @@ impl Lint {
     fn of(m: &ArgMatches) -> Lint {
         let options: Vec<&str> = one(m, "lint").split(',').collect();
         if options.contains(&"none") {
-            return Lint { lookback_ms: None };
+            return Lint { duplicate_rules: false, lookback_ms: None };
         }
-        let mut lint = Lint { lookback_ms: None };
+        let mut lint = Lint { duplicate_rules: false, lookback_ms: None };
         for option in options {
             match option {
                 "all" | "too-long-scrape-interval" => {
+                    lint.duplicate_rules |= option == "all";
                     lint.lookback_ms = m.get_one::<i64>("query.lookback-delta").copied();
                 }
-                "duplicate-rules" | "" => {}
+                "duplicate-rules" => lint.duplicate_rules = true,
+                "" => {}
                 other => say!("WARNING: unknown lint option: {}", quote(other)),
             }
         }
@@ -57,6 +61,7 @@ pub(crate) fn config(m: &ArgMatches) -> u8 {
     let lint = Lint::of(m);
     let syntax_only = m.get_flag("syntax-only");
     let (mut errors, mut lints) = (false, false);
+    let checker = Checker::of(m, lint.duplicate_rules);
     for file in many(m, "config-files") {
         say!("Checking {file}");
         match check_file(Path::new(file), m.get_flag("agent"), syntax_only) {
@@ -68,9 +73,12 @@ pub(crate) fn config(m: &ArgMatches) -> u8 {
                 if !syntax_only {
                     lints |= lint.told(checked.config.all_scrape_configs());
                 }
+                let mut findings = Findings::default();
                 for rules in &checked.rule_files {
-                    say!("  WARNING: rules are not checked in this version: {}", rules.display());
+                    checker.file(&rules.to_string_lossy(), &mut findings);
                 }
+                errors |= findings.errors;
+                lints |= findings.failed;
             }
             Err(e) => {
                 eprintln!("  FAILED: {e}");

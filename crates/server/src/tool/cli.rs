@@ -92,7 +92,7 @@ fn check() -> Command {
         .arg(flag("syntax-only").help("Only check the syntax, not the files that it names"))
         .arg(flag("agent").help("Check config file for agent mode"));
     let rules = Command::new("rules")
-        .about("Check if the rule files are valid or not (not built in this version).")
+        .about("Check if the rule files are valid or not; without files, standard input is checked.")
         .arg(existing_files("rule-files", false));
     group("check", "Check the resources for validity.")
         .arg(
@@ -215,15 +215,19 @@ fn push() -> Command {
 }
 
 fn test() -> Command {
-    group("test", "Unit testing (not built in this version).").arg(arg("junit").global(true)).subcommand(
-        Command::new("rules")
-            .about("Unit tests for rules (not built in this version).")
-            .arg(existing_files("test-rule-file", true))
-            .arg(several("run"))
-            .arg(flag("debug"))
-            .arg(flag("diff"))
-            .arg(flag("ignore-unknown-fields")),
-    )
+    group("test", "Unit testing.")
+        .arg(arg("junit").global(true).help("File path to store JUnit XML test results"))
+        .subcommand(
+            Command::new("rules")
+                .about("Unit tests for rules.")
+                .arg(existing_files("test-rule-file", true).help("The unit test file"))
+                .arg(several("run").help(
+                    "Run only tests whose name matches the regular expression. Can be specified multiple times",
+                ))
+                .arg(flag("debug").help("Print times of tests and all samples"))
+                .arg(flag("diff").help("Print expected and received alerts as one text in colours"))
+                .arg(flag("ignore-unknown-fields").help("Ignore unknown fields in the rule files")),
+        )
 }
 
 fn tsdb() -> Command {

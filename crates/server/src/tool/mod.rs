@@ -22,6 +22,7 @@ mod bench_write;
 mod blocks;
 mod buckets;
 mod check;
+mod check_rules;
 mod cli;
 mod client;
 mod debug;
@@ -34,6 +35,7 @@ mod promql;
 mod push;
 mod query;
 mod rule_files;
+mod test_rules;
 mod text;
 mod verify;
 
@@ -47,18 +49,19 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const LINT: u8 = 3;
 
 /// The tools with one line each, for help texts.
-pub(crate) const TOOLS: [(&str, &str); 6] = [
-    ("check", "config, web-config, healthy, ready, metrics: is it valid, does it run?"),
+pub(crate) const TOOLS: [(&str, &str); 7] = [
+    ("check", "config, rules, web-config, healthy, ready, metrics: is it valid, does it run?"),
     ("query", "instant, range, series, labels, analyze: ask a server"),
     ("debug", "metrics: collect what a server says of itself"),
     ("push", "metrics: send text to a receiver"),
+    ("test", "rules: unit tests of rules and expressions"),
     ("tsdb", "list, analyze, dump, dump-openmetrics, create-blocks-from, verify, bench: a data directory"),
     ("promql", "format, label-matchers: edit queries (with --experimental)"),
 ];
 
 /// Whether the first word of a command line is a tool's.
 pub(crate) fn is_tool(word: &str) -> bool {
-    word == "test" || TOOLS.iter().any(|(name, _)| *name == word)
+    TOOLS.iter().any(|(name, _)| *name == word)
 }
 
 /// Runs one command; gives its exit code. `program` is what it is called in messages.
@@ -103,6 +106,7 @@ fn dispatch(all: &ArgMatches) -> u8 {
     match path.as_slice() {
         ["check", "config"] => check::config(m),
         ["check", "web-config"] => check::web_config(m),
+        ["check", "rules"] => check_rules::rules(m),
         ["check", "healthy"] => check::server(m, "/-/healthy"),
         ["check", "ready"] => check::server(m, "/-/ready"),
         ["check", "metrics"] => lint::metrics(m),
@@ -121,6 +125,7 @@ fn dispatch(all: &ArgMatches) -> u8 {
         ["tsdb", "create-blocks-from", "openmetrics"] => backfill::openmetrics(m),
         ["tsdb", "create-blocks-from", "rules"] => backfill_rules::rules(m),
         ["tsdb", "bench", "write"] => bench_write::write(m),
+        ["test", "rules"] => test_rules::rules(m),
         ["promql", "format"] => promql::format(m),
         ["promql", "label-matchers", "set"] => promql::set(m),
         ["promql", "label-matchers", "delete"] => promql::delete(m),

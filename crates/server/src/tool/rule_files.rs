@@ -3,44 +3,10 @@
 use disk::OsDisk;
 use disk::small::{DEFAULT_LIMIT_BYTES, read_text};
 use model::LabelsBuilder;
-use model::duration::DurationMs;
-use promql::{Options, ParseError};
-use serde::Deserialize;
+use promql::Options;
 use std::collections::BTreeMap;
 use std::path::Path;
 use xxhash_rust::xxh64::xxh64;
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RuleFile {
-    groups: Vec<RawGroup>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawGroup {
-    name: String,
-    interval: DurationMs,
-    #[serde(rename = "query_offset")]
-    _query_offset: Option<DurationMs>,
-    #[serde(rename = "limit")]
-    _limit: i64,
-    rules: Vec<RawRule>,
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawRule {
-    record: String,
-    alert: String,
-    expr: String,
-    #[serde(rename = "for")]
-    held: DurationMs,
-    keep_firing_for: DurationMs,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-}
 
 /// A group of recording rules.
 #[derive(Debug)]
@@ -71,84 +37,36 @@ pub(crate) fn read(file: &str, default_interval: i64, language: Options) -> Resu
 }
 
 fn parse(file: &str, text: &str, default_interval: i64, language: Options) -> Result<Vec<Group>, String> {
-    let node = yaml::parse(text).map_err(|e| e.to_string())?;
-    let raw: Option<RuleFile> = yaml::from_node(&node).map_err(|e| e.to_string())?;
-    let lines = node.get("groups").map(yaml::Node::items).unwrap_or_default();
-    let mut groups: Vec<Group> = Vec::new();
-    for (at, group) in raw.unwrap_or_default().groups.into_iter().enumerate() {
-        let node = lines.get(at);
-        let line = node.map_or(0, |n| n.line);
-        if group.name.is_empty() {
-            return Err(format!("{line}: Groupname must not be empty"));
-        }
-        if groups.iter().any(|g| g.name == group.name) {
-            return Err(format!("{line}: groupname: \"{}\" is repeated in the same file", group.name));
-        }
-        check_labels(&group.labels)?;
-        let rules = node.and_then(|n| n.get("rules")).map(yaml::Node::items).unwrap_or_default();
-        let mut out = Group {
-            file: file.to_owned(),
-            interval: if group.interval.0 > 0 { group.interval.0 } else { default_interval },
-            rules: Vec::new(),
-            alerts: 0,
-            name: group.name,
-        };
-        for (n, rule) in group.rules.into_iter().enumerate() {
-            let expr = check(&rule, language).map_err(|e| {
-                let line = rules.get(n).map_or(0, |node| node.line);
-                let name = if rule.alert.is_empty() { &rule.record } else { &rule.alert };
-                let quote = model::labels::quote;
-                format!("{line}: group {}, rule {}, {}: {e}", quote(&out.name), n + 1, quote(name))
-            })?;
-            if !rule.alert.is_empty() {
-                out.alerts += 1;
-                continue;
-            }
-            let mut labels = group.labels.clone();
-            labels.extend(rule.labels);
-            out.rules.push(Rule { record: rule.record, expr, labels: labels.into_iter().collect() });
-        }
-        groups.push(out);
-    }
-    Ok(groups)
+    let options = rules::ReadOptions { language, ..rules::ReadOptions::default() };
+    let read = rules::parse(text, options).map_err(|errors| errors.into_iter().next().unwrap_or_default())?;
+    read.into_iter().map(|group| take(file, group, default_interval, language)).collect()
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
-    match labels.keys().find(|name| name.is_empty() || *name == model::METRIC_NAME) {
-        Some(name) => Err(format!("invalid label name: {name}")),
-        None => Ok(()),
-    }
-}
-
-/// Gives the expression in the language's own spelling.
-fn check(rule: &RawRule, language: Options) -> Result<String, String> {
-    match (rule.record.is_empty(), rule.alert.is_empty()) {
-        (false, false) => return Err("only one of 'record' and 'alert' must be set".into()),
-        (true, true) => return Err("one of 'record' or 'alert' must be set".into()),
-        _ => {}
-    }
-    if rule.expr.is_empty() {
-        return Err("field 'expr' must be set in rule".into());
-    }
-    let expr = promql::parse(&rule.expr, language)
-        .map_err(|e: ParseError| format!("could not parse expression: {e}"))?
-        .to_string();
-    if !rule.record.is_empty() {
-        let fields = [
-            ("annotations", !rule.annotations.is_empty()),
-            ("for", rule.held.0 != 0),
-            ("keep_firing_for", rule.keep_firing_for.0 != 0),
-        ];
-        if let Some((field, _)) = fields.iter().find(|(_, set)| *set) {
-            return Err(format!("invalid field '{field}' in recording rule"));
+/// A checked group without its alerting rules.
+fn take(
+    file: &str,
+    group: rules::GroupText,
+    default_interval: i64,
+    language: Options,
+) -> Result<Group, String> {
+    let mut out = Group {
+        file: file.to_owned(),
+        name: group.name,
+        interval: if group.interval.0 > 0 { group.interval.0 } else { default_interval },
+        rules: Vec::new(),
+        alerts: 0,
+    };
+    for rule in group.rules {
+        if !rule.alert.is_empty() {
+            out.alerts += 1;
+            continue;
         }
-        if rule.record.contains(['{', '}']) {
-            let name = &rule.record;
-            return Err(format!("braces present in the recording rule name; should it be in expr?: {name}"));
-        }
+        let expr = promql::parse(&rule.expr, language).map_err(|e| e.to_string())?.to_string();
+        let mut labels = group.labels.clone();
+        labels.extend(rule.labels);
+        out.rules.push(Rule { record: rule.record, expr, labels: labels.into_iter().collect() });
     }
-    check_labels(&rule.labels)?;
-    Ok(expr)
+    Ok(out)
 }
 
 impl Group {
@@ -214,27 +132,5 @@ mod tests {
         // Seen with promtool 3.14.
         let first = group.first_evaluation(1_700_000_000_000_000_000);
         assert_eq!((first + 500_000) / 1_000_000, 1_700_000_057_427);
-    }
-
-    #[test]
-    fn refusals() {
-        for (text, want) in [
-            ("groups: [{name: ''}]", "1: Groupname must not be empty"),
-            ("groups: [{name: g}, {name: g}]", "1: groupname: \"g\" is repeated in the same file"),
-            (
-                "groups:\n- name: g\n  rules:\n  - record: a\n    expr: sum(",
-                "4: group \"g\", rule 1, \"a\": could not parse expression: 1:5: parse error: unclosed left parenthesis",
-            ),
-            (
-                "groups:\n- name: g\n  rules:\n  - record: a\n    alert: b\n    expr: c",
-                "4: group \"g\", rule 1, \"b\": only one of 'record' and 'alert' must be set",
-            ),
-            (
-                "groups:\n- name: g\n  rules:\n  - record: a\n    for: 1m\n    expr: c",
-                "4: group \"g\", rule 1, \"a\": invalid field 'for' in recording rule",
-            ),
-        ] {
-            assert_eq!(parse("f", text, 1, Options::default()).expect_err("is refused"), want);
-        }
     }
 }

@@ -107,7 +107,7 @@ fn command_lines() {
         "",
         (1, "", "analyze type is y, must be 'histogram'\n"),
     );
-    check(here, &["check", "rules"], "", (1, "", "check rules: not built in this version\n"));
+    check(here, &["debug", "all", "x"], "", (1, "", "debug all: not built in this version\n"));
     for help in [&["--help"][..], &["help"]] {
         let got = pyrrha(here, help);
         assert_eq!(got.code, Some(0));

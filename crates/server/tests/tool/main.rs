@@ -2,5 +2,6 @@
 
 mod checks;
 mod directory;
+mod rules;
 mod run;
 mod servers;
