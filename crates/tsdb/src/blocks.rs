@@ -103,6 +103,17 @@ impl Blocks {
         self.list().iter().filter(|b| !b.meta().compaction.is_partial()).map(|b| b.meta().max_time).max()
     }
 
+    /// Where the in-order samples of blocks end, when they would end earlier without these blocks.
+    pub(crate) fn end_of_newest(&self, some: &[Arc<Block>]) -> Option<i64> {
+        let list = self.list();
+        let ours = |b: &&Arc<Block>| some.iter().any(|s| s.meta().ulid == b.meta().ulid);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            list.iter().filter(|b| !b.meta().compaction.is_partial()).partition(ours);
+        let end = |of: Vec<&Arc<Block>>| of.iter().map(|b| b.meta().max_time).max();
+        let (mine, others) = (end(mine), end(others));
+        mine.filter(|_| mine > others)
+    }
+
     /// Loads folders that are not loaded yet, forgets blocks whose folder is gone, and deletes those that are marked
     /// for it or that a loaded block has replaced.
     pub(crate) fn reload(&self) -> Result<(), disk::DiskError> {

@@ -1,6 +1,8 @@
 //! Running one compaction: a block is written or blocks are joined, counted and reported.
 
+use crate::head::Head;
 use crate::maintain::Maintainer;
+use crate::wal::WalError;
 use block::compact::{Rechunk, Watch, WriteRules};
 use block::meta::hints;
 use block::{Block, BlockError, BlockMeta};
@@ -105,6 +107,16 @@ impl Watch for Reporter<'_> {
     }
 }
 
+fn of_log(e: WalError) -> BlockError {
+    match e {
+        WalError::Disk(e) => match Arc::try_unwrap(e) {
+            Ok(e) => BlockError::Disk(e),
+            Err(e) => BlockError::Input(e.to_string()),
+        },
+        e => BlockError::Input(e.to_string()),
+    }
+}
+
 impl Maintainer {
     fn fresh_ulid(&self) -> Ulid {
         let now = (self.now)().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
@@ -165,21 +177,22 @@ impl Maintainer {
     }
 
     /// Writes the samples of `chosen` into one new block, loads it and deletes them.
-    pub(crate) fn join(&self, chosen: &[Arc<Block>]) -> Result<(), BlockError> {
-        self.replace(chosen, |ulid, rules, watch| {
+    pub(crate) fn join(&self, head: &Head, chosen: &[Arc<Block>]) -> Result<(), BlockError> {
+        self.replace(head, chosen, |ulid, rules, watch| {
             block::compact::merge(&self.disk, &self.dir, chosen, ulid, rules, watch)
         })
     }
 
     /// Rids a block of what is deleted in it.
-    pub(crate) fn rewrite(&self, block: &Arc<Block>) -> Result<(), BlockError> {
-        self.replace(std::slice::from_ref(block), |ulid, rules, watch| {
+    pub(crate) fn rewrite(&self, head: &Head, block: &Arc<Block>) -> Result<(), BlockError> {
+        self.replace(head, std::slice::from_ref(block), |ulid, rules, watch| {
             block::compact::rewrite(&self.disk, &self.dir, block, ulid, rules, watch)
         })
     }
 
     fn replace(
         &self,
+        head: &Head,
         chosen: &[Arc<Block>],
         write: impl FnOnce(Ulid, WriteRules, &mut dyn Watch) -> Result<Option<PathBuf>, BlockError>,
     ) -> Result<(), BlockError> {
@@ -219,6 +232,9 @@ impl Maintainer {
                 ?duration,
                 "compact blocks resulted in empty block"
             );
+            if let Some(end) = self.blocks.end_of_newest(chosen) {
+                head.keep_out(end).map_err(of_log)?;
+            }
             for block in chosen {
                 self.blocks.mark(block, |compaction| compaction.deletable = true)?;
             }

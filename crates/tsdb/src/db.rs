@@ -243,7 +243,7 @@ impl Admin for Db {
         let begun = Instant::now();
         let blocks = m.blocks.list();
         let mut with_tombstones = blocks.iter().filter(|b| !b.tombstones().is_empty());
-        let cleaned = with_tombstones.try_for_each(|block| m.rewrite(block));
+        let cleaned = with_tombstones.try_for_each(|block| m.rewrite(self.head(), block));
         m.tombstones_cleaned.observe(begun.elapsed().as_secs_f64());
         Ok(cleaned?)
     }

@@ -3,7 +3,7 @@
 use crate::blocks::Blocks;
 use crate::compaction::{CompactionMetrics, exponential};
 use crate::db::Db;
-use crate::head::{HeadCut, LateCut};
+use crate::head::{Head, HeadCut, LateCut};
 use crate::options::{Options, Running};
 use crate::wal::segments;
 use block::compact::{Plan, Planner, beyond_size, beyond_time, level_ranges};
@@ -187,7 +187,7 @@ impl Maintainer {
     }
 
     /// Joins blocks while there is something to join; `interrupt` says that something is more urgent.
-    fn compact(&self, interrupt: impl Fn() -> bool) -> Result<(), BlockError> {
+    fn compact(&self, head: &Head, interrupt: impl Fn() -> bool) -> Result<(), BlockError> {
         loop {
             if interrupt() {
                 tracing::warn!(component = "tsdb", "aborting block compactions to persist the head block");
@@ -210,7 +210,7 @@ impl Maintainer {
                 }
                 Plan::Tombstones(one) => vec![blocks[one].clone()],
             };
-            if let Err(e) = self.join(&chosen) {
+            if let Err(e) = self.join(head, &chosen) {
                 self.note_failure(&chosen, &e);
                 return Err(e);
             }
@@ -358,6 +358,7 @@ impl Db {
                 head.truncate_memory(end)?;
                 let hold = self.within_budget(m, hold);
                 head.truncate_wal(end, hold).map_err(failed)?;
+                head.drop_standing(m.blocks.in_order_end());
                 m.waits(is_due());
             }
             if begun.elapsed().as_millis() as i64 > m.chunk_range {
@@ -374,7 +375,7 @@ impl Db {
             tracing::error!(component = "tsdb", err = %e, "immediate stale series compaction failed");
         }
         // Retention frees space even when blocks cannot be joined.
-        let compacted = m.compact(|| is_due() && !m.waits(true)).map_err(failed);
+        let compacted = m.compact(head, || is_due() && !m.waits(true)).map_err(failed);
         m.retain(head.wal.size_bytes() + head.chunk_disk_bytes());
         compacted
     }

@@ -231,6 +231,73 @@ fn deletion_reaches_blocks_and_head_and_snapshots_hold_everything() {
     assert!(read(&open(dir.path(), options()), TimeRange::ALL) == truth, "after a restart");
 }
 
+/// Deletes all of a time range.
+fn delete_all(db: &Db, truth: &mut Truth, gone: TimeRange) {
+    db.delete_series(gone, &[vec![Matcher::equal("__name__", "m")]]).expect("deletes");
+    truth.values_mut().for_each(|samples| samples.retain(|t, _| !gone.contains(*t)));
+}
+
+/// Without the newest block nothing but a file says that samples of the log were in it.
+#[test]
+fn the_log_does_not_bring_back_a_deleted_newest_block() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = dir.path().join("head_tombstones");
+    let mut truth = Truth::new();
+    let mut db = open(dir.path(), options());
+    ten_hours(&db, &mut truth);
+    delete_all(&db, &mut truth, TimeRange::new(START + 6 * HOUR, START + 8 * HOUR - 1));
+    db.clean_tombstones().expect("cleans");
+    assert_eq!(spans(&db), [(0, 6)]);
+    for _ in 0..2 {
+        drop(db);
+        assert!(std::fs::read_to_string(&file).expect("is there").contains("\nfrom "));
+        db = open(dir.path(), options());
+        assert!(read(&db, TimeRange::ALL) == truth, "after a restart");
+    }
+    // The next blocks say it again.
+    for minute in 600..1200 {
+        write(&db, &mut truth, START + minute * 60_000);
+        if minute % 30 == 29 {
+            db.maintain(None).expect("maintains");
+        }
+    }
+    assert!(!file.exists());
+    drop(db);
+    assert!(read(&open(dir.path(), options()), TimeRange::ALL) == truth, "after the last restart");
+}
+
+/// Then there is no block of it in the first place.
+#[test]
+fn the_log_does_not_bring_back_what_was_deleted_in_the_head() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), options());
+    ten_hours(&db, &mut truth);
+    for minute in 600..700 {
+        write(&db, &mut truth, START + minute * 60_000);
+    }
+    delete_all(&db, &mut truth, TimeRange::new(START + 8 * HOUR, START + 10 * HOUR - 1));
+    db.maintain(None).expect("maintains");
+    assert_eq!((spans(&db), db.head_range().expect("head").min), (vec![(0, 6), (6, 8)], START + 10 * HOUR));
+    drop(db);
+    assert!(read(&open(dir.path(), options()), TimeRange::ALL) == truth, "after a restart");
+}
+
+/// A sender that dated samples far ahead is cleaned up after as upstream does: the past stays open.
+#[test]
+fn deleted_samples_of_the_future_keep_nobody_out() {
+    let dir = tempfile::tempdir().expect("folder");
+    let past: fn() -> std::time::SystemTime =
+        || std::time::UNIX_EPOCH + std::time::Duration::from_millis(START as u64);
+    let db = open(dir.path(), Options { now: past, ..options() });
+    ten_hours(&db, &mut Truth::new());
+    assert_eq!(spans(&db), [(0, 6), (6, 8)]);
+    delete_all(&db, &mut Truth::new(), TimeRange::ALL);
+    db.clean_tombstones().expect("cleans");
+    assert_eq!(spans(&db), []);
+    assert!(!dir.path().join("head_tombstones").exists());
+}
+
 fn metas(db: &Db) -> Vec<serde_json::Value> {
     db.blocks().iter().map(|b| serde_json::from_str(&b.meta_json).expect("meta.json")).collect()
 }

@@ -26,11 +26,13 @@ use tsdb::{Db, Options, ReplayHandle, Running};
 /// clock: they run without these.
 const FOUND: &[u64] = &[114, 248, 264, 279, 313, 388, 411, 506, 671, 838, 1088, 1188, 1267, 1483, 1490];
 /// Seeds that found something since.
-const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288, 3448, 3594, 61551, 62679];
+const FOUND_LATER: &[u64] = &[832, 1348, 2270, 2288, 3448, 3594, 61551, 62679, 80016];
 /// The same with histograms.
 const FOUND_WITH_HISTOGRAMS: &[u64] = &[60201, 60456, 61121, 61551, 61627, 61631, 62559];
 const SERIES: usize = 6;
 const START: i64 = 1_700_006_400_000;
+/// Seconds since 1970.
+const NOW: u64 = 2_000_000_000;
 const DATA: &str = "/data";
 
 /// SplitMix64.
@@ -81,10 +83,10 @@ struct Sim {
     deleted: Vec<(usize, TimeRange)>,
     /// Sent and never acknowledged; they may have reached one of two logs only.
     unanswered: BTreeSet<(usize, i64)>,
+    /// Sent without an answer since the start: a deletion does not see them, the next start may.
+    latent: BTreeSet<(usize, i64)>,
     /// Before this time retention may have deleted: what is gone may be gone, and an older log may bring it back.
     retained_from: i64,
-    /// End of the newest block of in-order samples that ever was.
-    blocks_end: i64,
     running: Running,
     now: i64,
     /// Length of the shortest block.
@@ -196,8 +198,8 @@ impl Sim {
             truth: Truth::new(),
             deleted: Vec::new(),
             unanswered: BTreeSet::new(),
+            latent: BTreeSet::new(),
             retained_from: i64::MIN,
-            blocks_end: i64::MIN,
             running,
             now: START,
             range: step * 20,
@@ -322,6 +324,9 @@ impl Sim {
                 false if values.is_empty() => self.unanswered.insert((series, s.t)),
                 false => false,
             };
+            if !is_ok {
+                self.latent.insert((series, s.t));
+            }
             // As upstream: a deletion goes on covering late samples that come after it.
             let covered = self.deleted.iter().any(|(of, range)| *of == series && range.contains(s.t));
             let fresh = values.is_empty() && !covered;
@@ -346,10 +351,10 @@ impl Sim {
         let steps = |t: i64| (t - START) / self.step;
         let text = format!("delete {series}:{}-{} {:?}", steps(range.min), steps(range.max), done.err());
         self.note(text);
-        for (_, (was, _)) in self.truth.range_mut((series, range.min)..=(series, range.max)) {
+        for (at, (was, _)) in self.truth.range_mut((series, range.min)..=(series, range.max)) {
             // A write without an answer may come to light after the deletion: that takes what exists.
             if *was == Fate::Sure {
-                *was = fate;
+                *was = if self.latent.contains(at) { Fate::Open } else { fate };
             }
         }
     }
@@ -385,6 +390,7 @@ impl Sim {
 
     /// What a restart shows is settled: all of it stays, nothing more comes.
     fn settle(&mut self, found: &Rows) {
+        self.latent.clear();
         for (at, (fate, _)) in &mut self.truth {
             *fate = if found.contains_key(at) { Fate::Sure } else { Fate::Gone };
         }
@@ -493,7 +499,6 @@ impl Sim {
                 faults_end = 0;
                 self.note("faults end".into());
             }
-            self.blocks_end = self.blocks_end.max(blocks_end(&db));
             if let Some(mut more) = self.more.take() {
                 match more.below(40) {
                     0 => self.reload(&db, &mut more),
@@ -504,7 +509,7 @@ impl Sim {
                         faults_end = n + 1 + more.below(12);
                     }
                     2 => {
-                        CLOCK.set(1_700_000_000 - more.below(400_000_000));
+                        CLOCK.set(NOW - more.below(290_000_000));
                         self.note("the clock jumps".into());
                     }
                     3 => {
@@ -575,15 +580,6 @@ impl Sim {
         self.ensure(db.is_ok(), || format!("does not open again: {:?}", db.as_ref().err()));
         let Ok(db) = db else { return };
         let found = self.read(&db, "after a restart");
-        if blocks_end(&db) < self.blocks_end {
-            // The newest block is gone because all of it was deleted: as upstream, the log has its samples again.
-            for ((_, t), (fate, _)) in &mut self.truth {
-                if *t < self.blocks_end && *fate == Fate::Gone {
-                    *fate = Fate::Open;
-                }
-            }
-        }
-        self.blocks_end = blocks_end(&db);
         if self.power && !self.sync {
             // Only what was durable is sure: nothing is invented, but the newest may be gone, deletions too.
             for (at, v) in &found {
@@ -643,17 +639,10 @@ fn open_on(
     Db::open(disk, dir, options, &meter::Registry::new(), ReplayHandle::default())
 }
 
-/// End of the newest block that was not made of late samples.
-fn blocks_end(db: &Db) -> i64 {
-    let metas = db.blocks().into_iter().map(|b| b.meta_json);
-    let metas = metas.map(|text| serde_json::from_str::<serde_json::Value>(&text).expect("meta.json"));
-    let in_order = metas.filter(|m| !m["compaction"]["hints"].to_string().contains("from-out-of-order"));
-    in_order.filter_map(|m| m["maxTime"].as_i64()).max().unwrap_or(i64::MIN)
-}
-
 thread_local! {
-    /// Seconds since 1970 for what reads the clock: names of blocks and snapshots.
-    static CLOCK: Cell<u64> = const { Cell::new(1_700_000_000) };
+    /// Seconds since 1970 for what reads the clock: names of blocks and snapshots, and whether a time has come. All
+    /// samples lie in the past.
+    static CLOCK: Cell<u64> = const { Cell::new(NOW) };
 }
 
 fn clock() -> SystemTime {

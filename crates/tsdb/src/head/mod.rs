@@ -116,6 +116,8 @@ pub(crate) struct Head {
     /// Nothing older is accepted in order: it stands in blocks.
     min_valid: AtomicI64,
     tombstones: RwLock<Tombstones>,
+    /// What the file [`standing`] says.
+    standing: Mutex<Option<standing::Standing>>,
     /// References whose records the log still needs.
     retired: Mutex<HashMap<u32, truncate::Retired>>,
     pub(crate) exemplars: Exemplars,

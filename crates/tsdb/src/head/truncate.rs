@@ -181,31 +181,6 @@ impl Head {
         }
     }
 
-    /// Forgets deletions that mean nothing any more, also of the log. When that cannot be written down they stay:
-    /// they go on covering late samples that come.
-    fn forget_tombstones(&self, mint: i64, gone: &RoaringBitmap) {
-        let all = self.tombstones.read().clone();
-        let mut left = all.clone();
-        left.truncate(self.tombstones_from(mint));
-        gone.iter().for_each(|series| left.remove(series));
-        if left == all {
-            return;
-        }
-        match self.note_standing(&left) {
-            Ok(()) => *self.tombstones.write() = left,
-            Err(e) => {
-                self.metrics.truncations_failed.inc();
-                tracing::error!(component = "tsdb", err = %e, "Truncating deletions of the head failed");
-            }
-        }
-    }
-
-    /// Deletions before this time mean nothing to the head any more when it begins at `mint`: late samples may be
-    /// older.
-    fn tombstones_from(&self, mint: i64) -> i64 {
-        mint.min(self.late_range().map_or(i64::MAX, |r| r.min))
-    }
-
     /// Gives back the memory of forgotten series: thin pages are folded, and texts are gathered anew when most
     /// of them are dead and no querier holds their numbers. The gate is held by the caller.
     fn tidy(&self) {
@@ -266,7 +241,6 @@ impl Head {
         }
         self.retired.lock().retain(|_, r| r.is_needed(to, mint));
         self.drop_covered_snapshots(to);
-        self.drop_covered_standing(to);
         self.wal.truncate(to + 1)?;
         self.metrics.checkpoint_deletions.inc();
         if let Err(e) = delete_checkpoints(&*self.disk, &dir, to) {

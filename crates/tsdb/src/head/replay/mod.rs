@@ -220,6 +220,7 @@ impl Head {
             late_max: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(min_valid),
             tombstones: RwLock::new(Tombstones::default()),
+            standing: Mutex::default(),
             retired: Mutex::new(HashMap::new()),
             exemplars: Exemplars::default(),
             metadata: MetadataStore::default(),
@@ -227,6 +228,10 @@ impl Head {
             closing: AtomicBool::new(false),
             options,
         };
+        let standing = super::standing::read(&*head.disk, &head.dir, head.wal.first_own_segment())?;
+        let min_valid = standing.as_ref().map_or(i64::MIN, |s| s.from).max(min_valid);
+        head.min_valid.store(min_valid, Relaxed);
+        head.standing = Mutex::new(standing);
         let running = head.options.running;
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
         found.sort_by_key(|chunk| chunk.series);
@@ -310,7 +315,7 @@ impl Head {
             damage: Vec::new(),
             tally: Tally::default(),
         };
-        let standing = super::standing::read(&*self.disk, &self.dir, self.wal.first_own_segment())?;
+        let standing = self.standing.lock().clone();
         let counting_from = standing.as_ref().map_or(0, |s| s.segment);
         let snapshot_begun = Instant::now();
         if let Some(snapshot) = snapshot {
