@@ -243,6 +243,52 @@ fn deleted_late_samples_stay_deleted() {
     assert_eq!(db.head_stats(10).unwrap().memory_by_label[0].value, 2 * (8 + 1 + 1 + 1));
 }
 
+/// Within the list in memory, against chunks on disk, after a restart and in blocks.
+#[test]
+fn the_first_of_two_late_values_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let a = key_of(&[("__name__", "a")]);
+    let now = 10 * HOUR;
+    let mut want = vec![(now, 0.0)];
+    write(&mut *db.writer(), &[(&a, &[(now, 0.0)])], false);
+    // 120 of them: three chunks on disk and some in memory. Each third comes again at once, and all of them later.
+    for i in 1..=120i64 {
+        let t = now - (i * 37 % 121) * 1000;
+        write(&mut *db.writer(), &[(&a, &[(t, i as f64)])], false);
+        want.push((t, i as f64));
+        if i % 3 == 0 {
+            assert!(write(&mut *db.writer(), &[(&a, &[(t, -1.0)])], false).rejected.is_empty());
+        }
+    }
+    want.sort_by_key(|(t, _)| *t);
+    let again: Vec<(i64, f64)> = want[..120].iter().map(|(t, _)| (*t, -2.0)).collect();
+    for sample in again {
+        write(&mut *db.writer(), &[(&a, &[sample])], false);
+    }
+    let check = |db: &Db, when: &str| {
+        let mut rows = read(db, &[]).into_values().next().unwrap();
+        rows.truncate(want.len());
+        assert_eq!(rows, want, "{when}");
+    };
+    check(&db, "in the head");
+    drop(db);
+    let db = open(dir.path());
+    check(&db, "after a restart");
+    write(&mut *db.writer(), &[(&a, &[(now + 4 * HOUR, 0.0)])], false);
+    db.maintain(None).unwrap();
+    assert!(!db.blocks().is_empty());
+    check(&db, "in blocks");
+    while db.blocks().len() > 1 {
+        let before = db.blocks().len();
+        db.maintain(None).unwrap();
+        if db.blocks().len() == before {
+            break;
+        }
+    }
+    check(&db, "in joined blocks");
+}
+
 #[test]
 fn truncation_forgets_and_keeps() {
     let dir = tempfile::tempdir().unwrap();
