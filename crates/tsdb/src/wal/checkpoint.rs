@@ -4,11 +4,12 @@
 //! of the same format inside. It holds what was kept of the checkpoint before it, too.
 
 use super::compress::Compression;
+use super::options::{DEFAULT_SEGMENT_BYTES, WalError, WalOptions};
 use super::reader::LogReader;
 use super::record::{self, RecordError, RecordType, Tombstone};
 use super::record_buf::RecordBuf;
 use super::segment::{checkpoint_path, delete_temp_checkpoints, last_checkpoint, segments};
-use super::writer::{DEFAULT_SEGMENT_BYTES, Wal, WalError, WalOptions};
+use super::writer::Wal;
 use disk::{Disk, atomic};
 use meter::Registry;
 use model::Metadata;

@@ -1,6 +1,6 @@
 //! Metrics of a log, under upstream's names.
 
-use super::writer::WalOptions;
+use super::options::WalOptions;
 use disk::Disk;
 use meter::{Counter, Gauge, Registry, Summary};
 use std::path::PathBuf;

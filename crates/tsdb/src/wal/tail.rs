@@ -2,9 +2,10 @@
 
 use super::compress::{Compression, unpack};
 use super::frame::PAGE_BYTES;
+use super::options::WalError;
 use super::reader::{Damage, Scratch, Step, step};
 use super::segment::{segment_name, segments};
-use super::writer::{Wal, WalError};
+use super::writer::Wal;
 use disk::File;
 use std::time::Duration;
 use storage::feed::Position;

@@ -3,13 +3,18 @@
 //! Entries come in the order in which upstream's parser gives them: help, unit, type, then per metric the
 //! native histogram, `_count`, `_sum` and the buckets or quantiles.
 
+mod fields;
+mod native;
+
 use super::labels::{Family, LabelBuf};
 use super::number::format_openmetrics;
-use super::{Entry, Exemplar, ExemplarLabels, Histogram, ParseError, ParserOptions, Series, Source};
-use crate::proto::{Cursor, Field, ProtoError, WireType};
-use model::histogram::{CounterResetHint, Span};
+use super::{Entry, Exemplar, Histogram, ParseError, ParserOptions, Series, Source};
+use crate::proto::{Cursor, Field, WireType};
+pub(super) use fields::exemplar_labels;
+use fields::{bucket, deltas, double, doubles, label, len, read_exemplar, span, text, timestamp, varint};
 use model::labels::quote;
 use model::{FloatHistogram, MetricType};
+use native::Raw;
 use std::borrow::Cow;
 
 /// Which metadata line comes next.
@@ -383,225 +388,6 @@ impl<'a> ProtoParser<'a> {
             }
         }
         Ok(())
-    }
-}
-
-impl From<ProtoError> for ParseError {
-    fn from(error: ProtoError) -> Self {
-        ParseError(error.to_string())
-    }
-}
-
-fn len<'a>(fields: &mut Cursor<'a>, field: Field, name: &'static str) -> Result<&'a [u8], ParseError> {
-    field.expect(WireType::Len, name)?;
-    Ok(fields.bytes()?)
-}
-
-fn text<'a>(fields: &mut Cursor<'a>, field: Field, name: &'static str) -> Result<&'a str, ParseError> {
-    std::str::from_utf8(len(fields, field, name)?)
-        .map_err(|_| ParseError(format!("{name} is not a valid utf8 string")))
-}
-
-fn double(fields: &mut Cursor<'_>, field: Field) -> Result<f64, ParseError> {
-    field.expect(WireType::Fixed64, "value")?;
-    Ok(fields.double()?)
-}
-
-fn varint(fields: &mut Cursor<'_>, field: Field) -> Result<u64, ParseError> {
-    field.expect(WireType::Varint, "count")?;
-    Ok(fields.varint()?)
-}
-
-fn label<'a>(fields: &mut Cursor<'a>, field: Field) -> Result<(&'a str, &'a str), ParseError> {
-    field.expect(WireType::Len, "label")?;
-    let (mut inner, mut name, mut value) = (fields.message()?, "", "");
-    while let Some(field) = inner.field("LabelPair")? {
-        match field.number {
-            1 => name = text(&mut inner, field, "label name")?,
-            2 => value = text(&mut inner, field, "label value")?,
-            _ => inner.skip(field)?,
-        }
-    }
-    Ok((name, value))
-}
-
-fn bucket(mut fields: Cursor<'_>) -> Result<Sample<'_>, ParseError> {
-    let (mut count, mut count_float, mut bound, mut exemplar) = (0, 0.0, 0.0, None);
-    while let Some(field) = fields.field("Bucket")? {
-        match field.number {
-            1 => count = varint(&mut fields, field)?,
-            2 => bound = double(&mut fields, field)?,
-            3 => exemplar = Some(read_exemplar(&mut fields, field)?),
-            4 => count_float = double(&mut fields, field)?,
-            _ => fields.skip(field)?,
-        }
-    }
-    let value = if count_float == 0.0 { count as f64 } else { count_float };
-    Ok(Sample { suffix: "_bucket", bound: Some(("le", bound)), value, exemplar })
-}
-
-fn span(fields: &mut Cursor<'_>, field: Field) -> Result<Span, ParseError> {
-    field.expect(WireType::Len, "span")?;
-    let (mut inner, mut span) = (fields.message()?, Span::default());
-    while let Some(field) = inner.field("BucketSpan")? {
-        match field.number {
-            1 => {
-                field.expect(WireType::Varint, "offset")?;
-                span.offset = inner.sint()? as i32;
-            }
-            2 => span.length = varint(&mut inner, field)? as u32,
-            _ => inner.skip(field)?,
-        }
-    }
-    Ok(span)
-}
-
-/// Packed or not.
-fn deltas(fields: &mut Cursor<'_>, field: Field, out: &mut Vec<i64>) -> Result<(), ParseError> {
-    if field.wire == WireType::Varint {
-        out.push(fields.sint()?);
-        return Ok(());
-    }
-    field.expect(WireType::Len, "delta")?;
-    let mut inner = fields.message()?;
-    while !inner.is_empty() {
-        out.push(inner.sint()?);
-    }
-    Ok(())
-}
-
-/// Packed or not.
-fn doubles(fields: &mut Cursor<'_>, field: Field, out: &mut Vec<f64>) -> Result<(), ParseError> {
-    if field.wire == WireType::Fixed64 {
-        out.push(fields.double()?);
-        return Ok(());
-    }
-    field.expect(WireType::Len, "count")?;
-    let mut inner = fields.message()?;
-    while !inner.is_empty() {
-        out.push(inner.double()?);
-    }
-    Ok(())
-}
-
-/// A `google.protobuf.Timestamp` in milliseconds.
-fn timestamp(mut stamp: Cursor<'_>) -> Result<i64, ParseError> {
-    let (mut seconds, mut nanos) = (0i64, 0i64);
-    while let Some(field) = stamp.field("Timestamp")? {
-        match field.number {
-            1 => seconds = varint(&mut stamp, field)? as i64,
-            2 => nanos = varint(&mut stamp, field)? as i64,
-            _ => stamp.skip(field)?,
-        }
-    }
-    Ok(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
-}
-
-fn read_exemplar<'a>(fields: &mut Cursor<'a>, field: Field) -> Result<Exemplar<'a>, ParseError> {
-    let message = len(fields, field, "exemplar")?;
-    let (mut inner, mut value, mut t) = (Cursor::new(message), 0.0, None);
-    while let Some(field) = inner.field("Exemplar")? {
-        match field.number {
-            2 => value = double(&mut inner, field)?,
-            3 => {
-                field.expect(WireType::Len, "timestamp")?;
-                t = Some(timestamp(inner.message()?)?);
-            }
-            _ => inner.skip(field)?,
-        }
-    }
-    Ok(Exemplar { labels: ExemplarLabels::Message(message), value, t })
-}
-
-/// Decodes the labels of an exemplar message.
-pub(super) fn exemplar_labels(message: &[u8], out: &mut LabelBuf) -> Result<(), ParseError> {
-    out.clear();
-    let mut fields = Cursor::new(message);
-    while let Some(field) = fields.field("Exemplar")? {
-        if field.number == 1 {
-            let (name, value) = label(&mut fields, field)?;
-            out.push(name, value);
-        } else {
-            fields.skip(field)?;
-        }
-    }
-    Ok(())
-}
-
-#[derive(Debug, Default)]
-struct Side {
-    spans: Vec<Span>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
-}
-
-impl Side {
-    fn buckets(&mut self, float: bool, side: &'static str) -> Result<Vec<f64>, String> {
-        let counts = if float {
-            std::mem::take(&mut self.counts)
-        } else {
-            let mut count = 0i64;
-            self.deltas
-                .iter()
-                .map(|delta| {
-                    count = count.wrapping_add(*delta);
-                    count as f64
-                })
-                .collect()
-        };
-        let required: u64 = self.spans.iter().map(|s| u64::from(s.length)).sum();
-        if required != counts.len() as u64 {
-            let have = counts.len();
-            return Err(format!("{side} side: spans require {required} buckets, have {have}"));
-        }
-        Ok(counts)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Raw<'a> {
-    count: u64,
-    count_float: f64,
-    sum: f64,
-    schema: i32,
-    zero_threshold: f64,
-    zero_count: u64,
-    zero_count_float: f64,
-    positive: Side,
-    negative: Side,
-    exemplars: Vec<Exemplar<'a>>,
-}
-
-impl Raw<'_> {
-    /// A histogram without spans, threshold and zero count is a classic one.
-    fn is_native(&self) -> bool {
-        !self.positive.spans.is_empty()
-            || !self.negative.spans.is_empty()
-            || self.zero_threshold > 0.0
-            || self.zero_count > 0
-    }
-
-    fn into_model(mut self, name: &str, gauge: bool) -> Result<FloatHistogram, ParseError> {
-        let float = self.count_float > 0.0 || self.zero_count_float > 0.0;
-        let told = |e| ParseError(format!("histogram {}: {e}", quote(name)));
-        let positive_buckets = self.positive.buckets(float, "positive").map_err(told)?;
-        let negative_buckets = self.negative.buckets(float, "negative").map_err(told)?;
-        let mut h = FloatHistogram {
-            counter_reset_hint: if gauge { CounterResetHint::Gauge } else { CounterResetHint::Unknown },
-            schema: self.schema,
-            zero_threshold: self.zero_threshold,
-            zero_count: if float { self.zero_count_float } else { self.zero_count as f64 },
-            count: if float { self.count_float } else { self.count as f64 },
-            sum: self.sum,
-            positive_spans: self.positive.spans,
-            negative_spans: self.negative.spans,
-            positive_buckets,
-            negative_buckets,
-            custom_values: Vec::new(),
-            integer: !float,
-        };
-        h.compact();
-        Ok(h)
     }
 }
 
