@@ -121,18 +121,22 @@ pub struct StringLiteral {
 impl StringLiteral {
     /// The text in quotes, as Go quotes it.
     pub fn quoted(&self) -> String {
-        let Some(bytes) = &self.bytes else { return quote(&self.value) };
-        let mut out = String::from("\"");
-        for chunk in bytes.utf8_chunks() {
-            let valid = quote(chunk.valid());
-            out.push_str(&valid[1..valid.len() - 1]);
-            for byte in chunk.invalid() {
-                out.push_str(&format!("\\x{byte:02x}"));
-            }
-        }
-        out.push('"');
-        out
+        self.bytes.as_deref().map_or_else(|| quote(&self.value), quote_bytes)
     }
+}
+
+/// Bytes in quotes, as Go quotes a string of them: those that are not UTF-8 as `\xff`.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let valid = quote(chunk.valid());
+        out.push_str(&valid[1..valid.len() - 1]);
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// `expr[range:step]`.

@@ -1,11 +1,11 @@
 //! Aggregations and lists of labels.
 
 use super::expr::hole;
+use super::number::unquote;
 use super::{Parser, Step, Stop};
-use crate::ast::{Aggregate, AggregateOp, Expr};
+use crate::ast::{Aggregate, AggregateOp, Expr, quote_bytes};
 use crate::span::Span;
 use crate::token::{Kind, Token, Word};
-use model::labels::quote;
 
 #[derive(Default)]
 struct Modifier {
@@ -138,11 +138,21 @@ impl Parser<'_> {
     }
 
     fn grouping_label(&mut self, token: Token) -> String {
-        let label =
-            if token.kind == Kind::String { self.unquote(token) } else { self.text(token).to_owned() };
-        if label.is_empty() {
-            self.complain(token.span, format!("invalid label name for grouping: {}", quote(&label)));
+        if token.kind != Kind::String {
+            return self.text(token).to_owned();
         }
-        label
+        let bytes = unquote(self.text(token));
+        match String::from_utf8(bytes) {
+            Ok(label) if !label.is_empty() => label,
+            Ok(label) => {
+                self.complain(token.span, "invalid label name for grouping: \"\"");
+                label
+            }
+            Err(e) => {
+                let label = quote_bytes(e.as_bytes());
+                self.complain(token.span, format!("invalid label name for grouping: {label}"));
+                String::new()
+            }
+        }
     }
 }

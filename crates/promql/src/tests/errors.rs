@@ -31,6 +31,7 @@ fn syntax() {
         ("sum by (1) (c)", "1:9: parse error: unexpected number \"1\" in grouping opts, expected label"),
         ("sum by (without) (c)", "1:9: parse error: unexpected <without> in grouping opts, expected label"),
         ("sum by (\"\") (c)", "1:9: parse error: invalid label name for grouping: \"\""),
+        (r#"sum by ("\xff" a) (c)"#, r#"1:9: parse error: invalid label name for grouping: "\xff""#),
         ("a + on(b) group_left ]", "1:22: parse error: unexpected right bracket ']'"),
         ("a + on(b) group_left , c", "1:22: parse error: unexpected \",\" in grouping opts, expected \"(\""),
         ("a{b}", "1:4: parse error: unexpected \"}\" in label matching, expected label matching operator"),
