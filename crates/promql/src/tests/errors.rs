@@ -221,3 +221,13 @@ fn selectors_and_metrics() {
     let error = parse_metric("a{b!=\"c\"}").expect_err("no metric");
     assert_eq!(error.to_string(), "1:4: parse error: unexpected <op:!=> in label set, expected \"=\"");
 }
+
+/// More than a thousand queries, broken at random, with Prometheus' complaints.
+#[test]
+fn broken_queries_have_upstreams_complaints() {
+    let lines = include_str!("../../testdata/broken.txt").lines().skip(1);
+    for line in lines {
+        let (query, want) = line.split_once('\t').expect("query, tab, error");
+        check(query, want);
+    }
+}
