@@ -426,10 +426,11 @@ enum Part {
 /// A replacement text, parsed once: `$1`, `${1}`, `$name`, `${name}`, `$$`. What is not well formed stays as
 /// it stands; a group that does not exist is empty.
 #[derive(Debug)]
-struct Template(Vec<Part>);
+pub struct Template(Vec<Part>);
 
 impl Template {
-    fn parse(text: &str, regex: &Regexp) -> Template {
+    /// The groups are those of `regex`.
+    pub fn parse(text: &str, regex: &Regexp) -> Template {
         let mut parts: Vec<Part> = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -465,7 +466,7 @@ impl Template {
     }
 
     /// The text when it holds no groups.
-    fn plain(&self) -> Option<&str> {
+    pub fn plain(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
             [Part::Text(text)] => Some(text),
@@ -484,7 +485,8 @@ impl Template {
         }
     }
 
-    fn expand(&self, captures: &regex::Captures<'_>) -> String {
+    /// The text with what the groups have caught.
+    pub fn expand(&self, captures: &regex::Captures<'_>) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {

@@ -194,7 +194,7 @@ fn range_span(call: &Call) -> Result<Span, ApiError> {
             "zero or negative query resolution step widths are not accepted. Try a positive integer",
         ));
     }
-    if i128::from(end - start) * 1_000_000 / i128::from(step) > i128::from(MAX_POINTS) {
+    if (i128::from(end) - i128::from(start)) * 1_000_000 / i128::from(step) > i128::from(MAX_POINTS) {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
              resolution (?step=XX)",

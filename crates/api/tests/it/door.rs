@@ -32,6 +32,18 @@ impl Answer {
     }
 }
 
+/// A form value as browsers send it.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 struct Side;
 
 impl ExemplarSource for Side {
@@ -117,6 +129,14 @@ impl Door {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Door {
+        Self::over(store(), query::EngineOptions::default(), change)
+    }
+
+    pub(crate) fn over(
+        store: MemStore,
+        engine: query::EngineOptions,
+        change: impl FnOnce(&mut Options),
+    ) -> Door {
         let mut options = options();
         change(&mut options);
         let (sender, commands) = mpsc::channel(4);
@@ -124,8 +144,8 @@ impl Door {
         let api = Api::new(options, &meter::Registry::new(), sender);
         let side = Arc::new(Side);
         let reading = Reading {
-            engine: Arc::new(query::Engine::new(query::EngineOptions::default())),
-            queryable: Arc::new(store()),
+            engine: Arc::new(query::Engine::new(engine)),
+            queryable: Arc::new(store),
             exemplars: side.clone(),
             admin: side,
         };
@@ -145,6 +165,13 @@ impl Door {
     pub(crate) async fn ask(&self, method: &str, path: &str) -> Answer {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("request");
         self.send(request).await
+    }
+
+    /// Sends parameters as a form.
+    pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let pairs: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(pairs.join("&"))).expect("request")).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -54,6 +54,35 @@ pub(super) enum Plan {
     Automaton { prefix: String, suffix: String },
 }
 
+/// The values of a list of literals (`a|b\.c`, also in one pair of parentheses), sorted: read without a tree, so that
+/// a list may be long.
+pub(super) fn listed(expr: &str) -> Option<Vec<String>> {
+    let inner = expr.strip_prefix("(?:").or_else(|| expr.strip_prefix('('));
+    let list = match inner {
+        Some(inner) => inner.strip_suffix(')')?,
+        None => expr,
+    };
+    let mut set = vec![String::new()];
+    let mut chars = list.chars();
+    while let Some(c) = chars.next() {
+        let c = match c {
+            '|' => {
+                set.push(String::new());
+                continue;
+            }
+            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
+            '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
+            c => c,
+        };
+        if let Some(last) = set.last_mut() {
+            last.push(c);
+        }
+    }
+    set.sort_unstable();
+    set.dedup();
+    Some(set)
+}
+
 pub(super) fn plan(hir: &Hir, expr: &str) -> Plan {
     let parts = trimmed(hir);
     let listed = expr.bytes().filter(|b| *b == b'|').count() + 1;
@@ -105,9 +134,12 @@ fn alternatives<'h>(parts: &[&'h Hir]) -> Vec<Vec<&'h Hir>> {
 
 fn set_of_alternatives(parts: &[&Hir], most: usize) -> Option<Vec<String>> {
     let mut all = Vec::new();
+    let mut held = 0;
     for parts in alternatives(parts) {
-        all.extend(product(parts, most)?);
-        if !fits(&all, most) {
+        let next = product(parts, most)?;
+        held += bytes(&next);
+        all.extend(next);
+        if all.len() > most || held > MAX_SET_BYTES {
             return None;
         }
     }

@@ -17,6 +17,10 @@ use translate::{Dialect, translate};
 
 /// Bytes a compiled automaton may take; Go's own limit is of this order.
 const MAX_AUTOMATON: usize = 32 << 20;
+/// Bytes an expression may have, unless it is a list of literals: its tree takes some 500 times as much for a moment.
+const MAX_TEXT: usize = 128 << 10;
+/// Bytes a list of literals may have where its automaton may be asked for.
+const MAX_LIST: usize = 1 << 20;
 /// Above the nesting that the translation lets through, two levels for each group.
 const MAX_NESTING: u32 = 1000;
 
@@ -48,7 +52,11 @@ impl Regexp {
     /// Compiles an expression for matchers: all of the value must match, the dot matches newlines too.
     pub fn anchored(expr: &str) -> Result<Self, RegexpError> {
         let inner = translate(expr, Dialect::Matcher)?;
-        Self::from_translated(expr, &inner, format!("\\A(?:{inner})\\z"))
+        let translated = format!("\\A(?:{inner})\\z");
+        match analyze::listed(expr) {
+            Some(set) => Ok(Self::of_list(set, translated)),
+            None => Self::from_translated(expr, &inner, translated),
+        }
     }
 
     /// Compiles `^(?s:expr)$` as one text, as relabelling and `label_replace` do. Differs from
@@ -56,6 +64,12 @@ impl Regexp {
     pub fn wrapped(expr: &str) -> Result<Self, RegexpError> {
         let whole = format!("^(?s:{expr})$");
         let translated = translate(&whole, Dialect::Library)?;
+        if let Some(set) = analyze::listed(expr).filter(|_| translated.len() <= MAX_LIST) {
+            return Ok(Self::of_list(set, translated));
+        }
+        if translated.len() > MAX_TEXT {
+            return Err(too_large(&whole));
+        }
         let regexp = match translate(expr, Dialect::Matcher) {
             Ok(inner) => Self::from_translated(&whole, &inner, translated)?,
             Err(_) => {
@@ -67,7 +81,15 @@ impl Regexp {
         Ok(regexp)
     }
 
+    /// The automaton of a list of literals is built when somebody asks for it.
+    fn of_list(set: Vec<String>, translated: String) -> Self {
+        Regexp { translated: translated.into(), plan: Plan::Set(set), automaton: OnceLock::new() }
+    }
+
     fn from_translated(expr: &str, inner: &str, translated: String) -> Result<Self, RegexpError> {
+        if translated.len() > MAX_TEXT {
+            return Err(too_large(expr));
+        }
         let hir = regex_syntax::ParserBuilder::new()
             .nest_limit(MAX_NESTING)
             .build()

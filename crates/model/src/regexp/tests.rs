@@ -111,6 +111,16 @@ fn large_expressions_are_refused_or_bounded() {
     assert!(many.is_match("name_4999") && !many.is_match("name_5000"));
     assert_eq!(many.set_matches().map(<[String]>::len), Some(5000));
     assert!(many.regex().is_match("name_1234"));
+    for (open, close) in [("", ""), ("(", ")"), ("(?:", ")")] {
+        let names: Vec<_> = (0..200_000).map(|n| format!(r"name\.{n}")).collect();
+        let many = Regexp::anchored(&format!("{open}{}{close}", names.join("|"))).expect("just long");
+        assert!(many.is_match("name.199999") && !many.is_match("name.200000"));
+        assert_eq!(many.set_matches().map(<[String]>::len), Some(200_000));
+    }
+    let shapes: Vec<_> = (0..20_000).map(|n| format!("{n}.+x")).collect();
+    let error = Regexp::anchored(&shapes.join("|")).expect_err("too long").to_string();
+    assert!(error.starts_with("error parsing regexp: expression too large: `0.+x|"), "{error}");
+    assert!(Regexp::wrapped(&shapes.join("|")).is_err());
     assert!(Regexp::anchored("[a-z][0-9a-z]").is_ok_and(|r| r.set_matches().is_none()), "not spelt out");
 }
 

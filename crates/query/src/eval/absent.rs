@@ -4,19 +4,18 @@ use super::{Eval, Grid, Out, Sink};
 use crate::QueryError;
 use crate::column::Column;
 use crate::plan::Node;
-use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+use model::{Labels, METRIC_NAME, MatchOp};
+use std::collections::BTreeMap;
 
 /// The labels that a selector pins down by equality and does not match on otherwise.
 pub(super) fn labels_of(node: &Node) -> Labels {
     let Some(selector) = node.selector() else { return Labels::empty() };
-    let mut builder = LabelsBuilder::new();
-    let named = |name: &str| selector.matchers.iter().filter(|m| m.name == name).count();
+    let mut named: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for m in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
-        if m.op == MatchOp::Equal && named(&m.name) == 1 {
-            builder.set(&m.name, &m.value);
-        }
+        let value = (m.op == MatchOp::Equal).then_some(m.value.as_str());
+        named.entry(&m.name).and_modify(|known| *known = None).or_insert(value);
     }
-    builder.finish()
+    Labels::from_pairs(named.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 /// Collects which steps have a sample.

@@ -3,12 +3,16 @@
 use super::{Collector, Eval, Grid, Sink};
 use crate::QueryError;
 use crate::plan::{CallNode, Node, Op};
+use model::regexp::Regexp;
+use model::relabel::Template;
 use model::{Labels, METRIC_NAME};
-use regex::Regex;
 
 /// Longest value that may be made for a label. Nested calls multiply lengths, so that a short query could ask
 /// for more memory than there is.
 const MAX_VALUE_BYTES: usize = 1 << 20;
+/// Bytes of an expression times bytes of a value that it is matched with: what one match costs at worst, which nothing
+/// can interrupt.
+const MAX_MATCHING: usize = 1 << 29;
 
 fn too_long(function: &str, bytes: usize) -> QueryError {
     QueryError::exec(format!(
@@ -40,7 +44,7 @@ impl Eval<'_> {
             return Err(QueryError::exec("label_replace takes five arguments"));
         };
         let (dst, replacement, src, expr) = (text(dst), text(replacement), text(src), text(expr));
-        let regex = Regex::new(&format!("^(?s:{expr})$")).map_err(|_| {
+        let regex = Regexp::wrapped(expr).map_err(|_| {
             QueryError::exec(format!("invalid regular expression in label_replace(): {expr}"))
         })?;
         if !is_label_name(dst) {
@@ -48,19 +52,29 @@ impl Eval<'_> {
                 "invalid destination label name in label_replace(): {dst}"
             )));
         }
-        let mut value = String::new();
+        let template = Template::parse(replacement, &regex);
         let groups = replacement.bytes().filter(|b| *b == b'$').count();
-        self.relabel(&c.args[0], grid, dst, sink, |labels| {
+        self.relabel(&c.args[0], grid, dst, sink, |ev, labels| {
             let source = labels.value(src);
-            let Some(captures) = regex.captures(source) else { return Ok(None) };
+            let work = source.len().saturating_mul(expr.len());
+            if work > MAX_MATCHING {
+                return Err(QueryError::exec(format!(
+                    "label_replace(): an expression of {} bytes is too long for a label value of {} bytes",
+                    expr.len(),
+                    source.len()
+                )));
+            }
+            ev.watch.check(work)?;
+            if let Some(plain) = template.plain() {
+                return Ok(regex.is_match(source).then(|| plain.to_owned()));
+            }
+            let Some(captures) = regex.regex().captures(source) else { return Ok(None) };
             // No group is longer than the text it was found in.
             let most = replacement.len() + groups.saturating_mul(source.len());
             if most > MAX_VALUE_BYTES {
                 return Err(too_long("label_replace()", most));
             }
-            value.clear();
-            captures.expand(replacement, &mut value);
-            Ok(Some(value.clone()))
+            Ok(Some(template.expand(&captures)))
         })
     }
 
@@ -78,8 +92,9 @@ impl Eval<'_> {
         if !is_label_name(dst) {
             return Err(QueryError::exec(format!("invalid destination label name in label_join(): {dst}")));
         }
-        self.relabel(&c.args[0], grid, dst, sink, |labels| {
+        self.relabel(&c.args[0], grid, dst, sink, |ev, labels| {
             let values: Vec<&str> = sources.iter().map(|s| labels.value(s)).collect();
+            ev.watch.check(4 * values.len())?;
             let bytes = values.iter().map(|v| v.len()).sum::<usize>()
                 + separator.len() * values.len().saturating_sub(1);
             if bytes > MAX_VALUE_BYTES {
@@ -96,13 +111,13 @@ impl Eval<'_> {
         grid: Grid,
         dst: &str,
         sink: &mut Sink<'_>,
-        mut f: impl FnMut(&Labels) -> Result<Option<String>, QueryError>,
+        mut f: impl FnMut(&mut Eval<'_>, &Labels) -> Result<Option<String>, QueryError>,
     ) -> Result<(), QueryError> {
         let mut collector = Collector::new();
         let mut held = 0;
         self.vector(node, grid, &mut |ev, mut out| {
             let mut bytes = out.bytes();
-            if let Some(value) = f(&out.labels)? {
+            if let Some(value) = f(ev, &out.labels)? {
                 bytes += value.len();
                 let mut builder = out.labels.builder();
                 builder.set(dst, &value);

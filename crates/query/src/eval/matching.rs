@@ -79,6 +79,9 @@ impl Eval<'_> {
         };
         for out in &many {
             self.watch.check(grid.steps)?;
+            if m.hopeless(&active) {
+                break;
+            }
             let group = groups.find(&out.labels);
             let partners = group.map_or(&[][..], |g| &ones[g][..]);
             // Steps of this series that no partner has, if they are to be filled.
@@ -87,6 +90,7 @@ impl Eval<'_> {
                 alone.extend(out.column.any_bits());
             }
             for &i in partners {
+                self.watch.check(4 + active.len())?;
                 if one_fill.is_some() {
                     let bits = one[i].column.any_bits();
                     alone.iter_mut().zip(&bits).for_each(|(a, b)| *a &= !b);
@@ -109,6 +113,7 @@ impl Eval<'_> {
         }
         if let Some(fill) = many_fill {
             for out in &one {
+                self.watch.check(grid.steps)?;
                 let Some(group) = groups.find(&out.labels) else { continue };
                 let mut alone: Vec<u64> = out.column.any_bits().to_vec();
                 alone.iter_mut().zip(&m.matched[group]).for_each(|(a, done)| *a &= !done);
@@ -192,6 +197,12 @@ fn duplicate(a: &Labels, b: &Labels, matching: &VectorMatching, swapped: bool) -
 }
 
 impl Match<'_> {
+    /// Whether the operation fails at the first step at which there is anything to match.
+    fn hopeless(&self, active: &[u64]) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|(step, _)| before(active, *step).iter().all(|word| *word == 0))
+    }
+
     /// Applies the operator to a pair of series at the steps of `mask`.
     fn pair(
         &mut self,
