@@ -50,7 +50,7 @@ pub struct Options {
     pub start_zeros: bool,
     /// Histogram chunks keep start timestamps (feature `histograms-st-encoding`).
     pub histogram_starts: bool,
-    /// The wall clock: for names only, so it may jump.
+    /// The wall clock, for names and to see what was dated ahead: it may jump.
     pub now: fn() -> std::time::SystemTime,
     /// What may change later.
     pub running: Running,

@@ -1,5 +1,6 @@
 //! Crash simulation of the whole store: random schedules of writes, deletions, housekeeping, snapshots and
-//! restarts over a disk that fails, fills up, tears writes and loses what was not durable.
+//! restarts over a disk that fails, fills up, tears writes and loses what was not durable. Some seeds have start
+//! timestamps and XOR2 chunks, or switch them on and off.
 //!
 //! A failing seed prints its number; run it again with `PYRRHA_SIM_SEED=<n>` (and `PYRRHA_SIM_HISTOGRAMS=1` if it had
 //! histograms), and put it into [`FOUND`] or [`FOUND_WITH_HISTOGRAMS`].
@@ -68,6 +69,35 @@ enum Fate {
     Gone,
 }
 
+/// Which rows have start timestamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Starts {
+    None,
+    /// Settings change: those that were written while they were on.
+    Some,
+    All,
+}
+
+impl Starts {
+    fn check(self, seed: u64, series: usize, t: i64, got: i64) {
+        let want = start_of(series, t);
+        let fits = match self {
+            Starts::None => got == 0,
+            Starts::Some => got == 0 || got == want,
+            Starts::All => got == want,
+        };
+        assert!(fits, "seed {seed}: series {series} starts at {got} and not at {want} at {t}");
+    }
+}
+
+/// How chunks are made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds {
+    xor2: bool,
+    store_starts: bool,
+    histogram_starts: bool,
+}
+
 /// Series number and time, to its fate and all values that were ever sent.
 type Truth = BTreeMap<(usize, i64), (Fate, Vec<f64>)>;
 type Rows = BTreeMap<(usize, i64), f64>;
@@ -102,6 +132,10 @@ struct Sim {
     log: Vec<String>,
     /// Whether some series have histograms.
     histograms: bool,
+    starts: Starts,
+    /// Decides over the kinds of chunks where they change.
+    flips: Option<Dice>,
+    kinds: Kinds,
 }
 
 fn labels(series: usize) -> Labels {
@@ -110,6 +144,14 @@ fn labels(series: usize) -> Labels {
 
 fn value(series: usize, t: i64) -> f64 {
     ((t - START) * 10 + series as i64) as f64
+}
+
+/// Few have none, neighbours often have the same.
+fn start_of(series: usize, t: i64) -> i64 {
+    match t / 5 % 7 {
+        3 => 0,
+        _ => t - t.rem_euclid(60_000) - series as i64,
+    }
 }
 
 /// The histogram that stands for a value, of series that have some: integers, floats, custom buckets, and one that
@@ -147,7 +189,7 @@ fn number(labels: &Labels) -> usize {
     labels.value("series").parse().expect("a series of ours")
 }
 
-fn try_read(db: &Db, seed: u64) -> Result<Rows, storage::StorageError> {
+fn try_read(db: &Db, seed: u64, starts: Starts) -> Result<Rows, storage::StorageError> {
     let querier = db.querier(TimeRange::ALL)?;
     let mut set = querier.select(&[], &SelectHints::default())?;
     let mut out = Rows::new();
@@ -159,6 +201,9 @@ fn try_read(db: &Db, seed: u64) -> Result<Rows, storage::StorageError> {
         let mut buf = SampleBuf::default();
         series.read(TimeRange::ALL, &mut buf)?;
         assert!(buf.times.is_sorted_by(|a, b| a < b), "seed {seed}: sorted, nothing twice");
+        for (at, t) in buf.times.iter().enumerate() {
+            starts.check(seed, of, *t, buf.start_at(at));
+        }
         for (at, h) in &buf.histograms {
             let t = buf.times[*at as usize];
             assert_is_ours(seed, of, t, h);
@@ -186,7 +231,17 @@ impl Sim {
         // Milliseconds for the ways that depend on passing time, else so long that it does not pass.
         let step = if dice.one_in(4) { 1 } else { 5000 };
         let sync = dice.one_in(2);
+        let is_old = [FOUND, FOUND_LATER, FOUND_WITH_HISTOGRAMS].iter().any(|list| list.contains(&seed));
+        let mut flips = Dice(seed ^ 0x57a7);
+        let starts = match flips.below(4) {
+            0 if !is_old => Starts::Some,
+            1 if !is_old => Starts::All,
+            _ => Starts::None,
+        };
+        let on = starts == Starts::All;
+        let kinds = Kinds { xor2: on, store_starts: on, histogram_starts: on };
         let running = Running {
+            floats_xor2: kinds.xor2,
             out_of_order_window_ms: step * 120,
             retention_time_ms: 0,
             max_exemplars: 50,
@@ -212,6 +267,9 @@ impl Sim {
             labels: BTreeMap::new(),
             log: Vec::new(),
             histograms,
+            starts,
+            flips: (starts == Starts::Some).then_some(flips),
+            kinds,
             more: (!FOUND.contains(&seed)).then_some(Dice(seed ^ 0x5eed)),
             dice,
         }
@@ -220,7 +278,8 @@ impl Sim {
     fn open(&self) -> Result<Db, tsdb::OpenError> {
         // Every fourth start is one of a program that knows nothing of snapshots of the head.
         let knows = !(self.seed + self.restarts).is_multiple_of(4);
-        open_on(self.disk.shared(), Path::new(DATA), self.range, (self.sync, knows), self.running)
+        let on = (self.sync, knows, self.kinds);
+        open_on(self.disk.shared(), Path::new(DATA), self.range, on, self.running)
     }
 
     fn crashed(&self, at: u64) -> bool {
@@ -240,7 +299,7 @@ impl Sim {
 
     /// Everything there is; queries always work.
     fn read(&self, db: &Db, when: &str) -> Rows {
-        let rows = try_read(db, self.seed);
+        let rows = try_read(db, self.seed, self.starts);
         self.ensure(rows.is_ok(), || format!("{when}: query: {:?}", rows.as_ref().err()));
         rows.unwrap_or_default()
     }
@@ -273,12 +332,16 @@ impl Sim {
                 // Now and then another value for a time that may be taken.
                 let v = value(*series, *t) + if self.dice.one_in(40) { 0.5 } else { 0.0 };
                 let s = Sample { t: *t, v };
+                let start = if self.starts == Starts::None { 0 } else { start_of(*series, *t) };
                 if let Some(h) = histogram(*series, *t, v).filter(|_| self.histograms) {
                     sent.push((*series, s, (RowKind::Histogram, batch.histograms.len() as u32)));
-                    batch.histograms.push(HistogramRow { t: *t, start: 0, histogram: Arc::new(h) });
+                    batch.histograms.push(HistogramRow { t: *t, start, histogram: Arc::new(h) });
                 } else {
                     sent.push((*series, s, (RowKind::Sample, batch.samples.len() as u32)));
                     batch.samples.push(s);
+                    if self.starts != Starts::None {
+                        batch.starts.push(start);
+                    }
                 }
             }
             if self.dice.one_in(4) {
@@ -410,6 +473,9 @@ impl Sim {
         self.running.out_of_order_window_ms = self.step * [0, 40, 120][more.below(3) as usize];
         self.running.retention_time_ms = self.step * [0, 0, 100, 200][more.below(4) as usize];
         self.running.max_exemplars = [0, 5, 50][more.below(3) as usize];
+        if let Some(flips) = &mut self.flips {
+            self.running.floats_xor2 = flips.one_in(2);
+        }
         db.apply_config(self.running);
         let Running { out_of_order_window_ms: window, retention_time_ms: retention, .. } = self.running;
         self.note(format!("reload: window {}, retention {}", window / self.step, retention / self.step));
@@ -422,7 +488,7 @@ impl Sim {
         let Ok(name) = done else { return };
         let dir = Path::new(DATA).join("snapshots").join(name);
         let running = Running { retention_time_ms: 0, ..self.running };
-        let copy = open_on(self.disk.shared(), &dir, self.range, (self.sync, true), running);
+        let copy = open_on(self.disk.shared(), &dir, self.range, (self.sync, true, self.kinds), running);
         if let Ok(copy) = copy {
             let found = self.read(&copy, "snapshot");
             let newest = if skip_head { i64::MIN } else { i64::MAX };
@@ -444,10 +510,12 @@ impl Sim {
         self.labels.clear();
         while reader.next(Duration::ZERO, &mut batch).expect("the log can be read") {
             self.labels.extend(batch.series.iter().map(|(series, labels)| (series.0, labels.clone())));
-            for s in &batch.samples {
+            for (at, s) in batch.samples.iter().enumerate() {
                 let labels = self.labels.get(&s.series.0);
                 self.ensure(labels.is_some(), || format!("the feed gives no labels of {:?}", s.series));
                 let Some(labels) = labels else { continue };
+                let start = batch.sample_starts.get(at).copied().unwrap_or(0);
+                self.starts.check(self.seed, number(labels), s.t, start);
                 self.delivered.entry((number(labels), s.t)).or_insert((Fate::Sure, Vec::new())).1.push(s.v);
             }
             for h in &batch.histograms {
@@ -455,6 +523,7 @@ impl Sim {
                 self.ensure(labels.is_some(), || format!("the feed gives no labels of {:?}", h.series));
                 let Some(of) = labels.map(number) else { continue };
                 assert_is_ours(self.seed, of, h.t, &h.histogram);
+                self.starts.check(self.seed, of, h.t, h.start);
                 self.delivered.entry((of, h.t)).or_insert((Fate::Sure, Vec::new())).1.push(h.histogram.sum);
             }
             self.followed = batch.end;
@@ -471,8 +540,19 @@ impl Sim {
         }
     }
 
+    /// Another start may have another configuration.
+    fn flip(&mut self) {
+        if let Some(flips) = &mut self.flips {
+            let [xor2, store_starts, histogram_starts] = [2, 3, 2].map(|n| flips.one_in(n));
+            self.kinds = Kinds { xor2: xor2 || store_starts, store_starts, histogram_starts };
+            self.running.floats_xor2 = self.kinds.xor2;
+            self.note(format!("{:?}", self.kinds));
+        }
+    }
+
     /// One life of the process: until a crash or a restart.
     fn live(&mut self) {
+        self.flip();
         let reboots_at = self.disk.ops() + 1 + self.dice.below(250);
         let ends_by_crash = self.dice.one_in(2);
         let crash_at = if ends_by_crash { reboots_at } else { u64::MAX };
@@ -576,6 +656,7 @@ impl Sim {
         let loss = if self.power { Loss::Power } else { Loss::Kill };
         self.disk = self.disk.reboot(loss);
         self.note(format!("reboot {loss:?}"));
+        self.flip();
         let db = self.open();
         self.ensure(db.is_ok(), || format!("does not open again: {:?}", db.as_ref().err()));
         let Ok(db) = db else { return };
@@ -621,7 +702,7 @@ fn open_on(
     disk: Arc<dyn Disk>,
     dir: &Path,
     range: i64,
-    (sync, head_snapshot): (bool, bool),
+    (sync, head_snapshot, kinds): (bool, bool, Kinds),
     running: Running,
 ) -> Result<Db, tsdb::OpenError> {
     let options = Options {
@@ -632,6 +713,8 @@ fn open_on(
         wal_sync: sync,
         wal_sync_inline: true,
         head_snapshot,
+        store_starts: kinds.store_starts,
+        histogram_starts: kinds.histogram_starts,
         running,
         now: clock,
         ..Options::default()
@@ -694,7 +777,8 @@ fn thousands_of_seeds() {
 fn real_disks_behave_like_the_simulated_one() {
     let dir = tempfile::tempdir().expect("folder");
     let db =
-        open_on(Arc::new(OsDisk), dir.path(), 100_000, (false, true), Running::default()).expect("opens");
+        open_on(Arc::new(OsDisk), dir.path(), 100_000, (false, true, Kinds::default()), Running::default())
+            .expect("opens");
     db.maintain(None).expect("maintains");
-    assert!(try_read(&db, 0).expect("reads").is_empty());
+    assert!(try_read(&db, 0, Starts::None).expect("reads").is_empty());
 }
