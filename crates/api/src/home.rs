@@ -5,7 +5,7 @@ use crate::state::Api;
 use crate::wrap::{go_error, text};
 use axum::body::Body;
 use axum::extract::Request;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use std::sync::Arc;
 
 /// Go's redirect: 302 with a line of HTML.
@@ -16,6 +16,25 @@ pub(crate) fn found(to: &str) -> Response<Body> {
 /// The same for good.
 pub(crate) fn moved(to: &str) -> Response<Body> {
     redirect_to(to, StatusCode::MOVED_PERMANENTLY, "Moved Permanently")
+}
+
+/// The same for a path that is nearly right: for now, or (`GET` only) for good.
+pub(crate) fn corrected(method: &Method, to: &str, query: Option<&str>, good: bool) -> Response<Body> {
+    let to = match query {
+        Some(query) => format!("{to}?{query}"),
+        None => to.to_owned(),
+    };
+    let mut response = match good && method == Method::GET {
+        true => moved(&to),
+        false => redirect_to(&to, StatusCode::TEMPORARY_REDIRECT, "Temporary Redirect"),
+    };
+    if method != Method::GET {
+        *response.body_mut() = Body::empty();
+        if method != Method::HEAD {
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+    }
+    response
 }
 
 fn redirect_to(to: &str, status: StatusCode, text: &str) -> Response<Body> {

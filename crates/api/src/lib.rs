@@ -4,12 +4,14 @@
 //! `query`, hands bodies to `ingest`; knows neither `tsdb` nor the configuration file.
 #![forbid(unsafe_code)]
 
+mod clean;
 mod error;
 mod health;
 mod home;
 mod instrument;
 mod json;
 mod lifecycle;
+mod multipart;
 mod own_metrics;
 mod params;
 pub mod query_log;

@@ -1,5 +1,6 @@
 //! `/metrics`: our own metrics, in the format that the scraper asks for.
 
+use crate::params::Form;
 use crate::router::BoxFuture;
 use crate::state::Api;
 use crate::wrap::Encoding;
@@ -10,7 +11,7 @@ use http::{HeaderValue, Response, header};
 use meter::FamilyKind;
 use model::MetricType;
 use std::sync::Arc;
-use wire::exposition::encode::{Encoder, FamilyHead, negotiate};
+use wire::exposition::encode::{Encoder, FamilyHead, Format, TextFormat, negotiate};
 
 pub(crate) fn metrics(api: Arc<Api>, request: Request) -> BoxFuture<Response<Body>> {
     Box::pin(async move {
@@ -18,8 +19,19 @@ pub(crate) fn metrics(api: Arc<Api>, request: Request) -> BoxFuture<Response<Bod
         let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
         // Upstream offers no OpenMetrics here either.
         let format = negotiate(accept, false);
+        // Nor text 1.0.0.
+        let text = match format.text {
+            TextFormat::Text1_0_0 => TextFormat::Text0_0_4,
+            text => text,
+        };
+        let format = Format { text, ..format };
+        let form = Form::parse(b"", request.uri().query().unwrap_or(""));
+        let names: Vec<&str> = form.all("name[]").collect();
         let mut encoder = Encoder::new(format);
         for family in api.registry.snapshot() {
+            if !names.is_empty() && !names.contains(&family.name.as_str()) {
+                continue;
+            }
             let kind = match family.kind {
                 FamilyKind::Counter => MetricType::Counter,
                 FamilyKind::Gauge => MetricType::Gauge,

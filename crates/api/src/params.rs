@@ -2,6 +2,7 @@
 //!
 //! Room: `api`. Pure. Texts of errors are upstream's.
 
+use crate::multipart;
 use model::duration::parse_duration as parse_prometheus_duration;
 use model::labels::quote;
 
@@ -17,20 +18,33 @@ pub const MAX_TIME_MS: i64 = 9_223_309_901_257_974_999;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Form {
     pairs: Vec<(String, String)>,
-    /// How many pairs came from the body.
-    from_body: usize,
+    /// Which pairs stand in the URL.
+    from_url: std::ops::Range<usize>,
+    /// What Go's `ParseForm` says about the first pair that is left out.
+    fault: Option<String>,
 }
 
 impl Form {
     /// Pairs that are not validly encoded are left out, as Go does.
     pub fn parse(body: &[u8], url_query: &str) -> Form {
-        let mut pairs = Vec::new();
+        let (mut pairs, mut fault) = (Vec::new(), None);
         if let Ok(body) = std::str::from_utf8(body) {
-            decode_pairs(body, &mut pairs);
+            decode_pairs(body, &mut pairs, &mut fault);
         }
         let from_body = pairs.len();
-        decode_pairs(url_query, &mut pairs);
-        Form { pairs, from_body }
+        decode_pairs(url_query, &mut pairs, &mut fault);
+        Form { from_url: from_body..pairs.len(), pairs, fault }
+    }
+
+    /// Adds the fields of a `multipart/form-data` body: they come behind those of the URL. None when it is not well
+    /// formed, as Go does.
+    pub(crate) fn add_multipart(&mut self, body: &[u8], boundary: &str) {
+        self.pairs.extend(multipart::fields(body, boundary).unwrap_or_default());
+    }
+
+    /// Why a pair was left out; most endpoints do not care.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// First value of a key, empty when absent.
@@ -40,7 +54,7 @@ impl Form {
 
     /// First value of a key in the URL alone.
     pub fn url(&self, key: &str) -> &str {
-        self.pairs[self.from_body..].iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+        self.pairs[self.from_url.clone()].iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
     }
 
     /// All values of a key.
@@ -49,13 +63,29 @@ impl Form {
     }
 }
 
-fn decode_pairs(text: &str, out: &mut Vec<(String, String)>) {
-    for pair in text.split('&').filter(|p| !p.is_empty() && !p.contains(';')) {
+fn decode_pairs(text: &str, out: &mut Vec<(String, String)>, fault: &mut Option<String>) {
+    for pair in text.split('&').filter(|p| !p.is_empty()) {
+        if pair.contains(';') {
+            fault.get_or_insert_with(|| "invalid semicolon separator in query".to_owned());
+            continue;
+        }
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if let (Some(key), Some(value)) = (decode(key), decode(value)) {
-            out.push((key, value));
+        match (decode(key), decode(value)) {
+            (Some(key), Some(value)) => out.push((key, value)),
+            (None, _) => drop(fault.get_or_insert_with(|| bad_escape(key))),
+            (_, None) => drop(fault.get_or_insert_with(|| bad_escape(value))),
         }
     }
+}
+
+/// Names the first broken escape of a text.
+fn bad_escape(text: &str) -> String {
+    let at = text.match_indices('%').map(|(at, _)| at).find(|at| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    });
+    let shown: String = text[at.unwrap_or(0)..].chars().take(3).collect();
+    format!("invalid URL escape {}", quote(&shown))
 }
 
 /// Decodes `%XX` and `+`. `None` for a broken escape; bytes that are not UTF-8 are replaced.
@@ -149,8 +179,9 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
 }
 
 fn parse_float(text: &str) -> Option<f64> {
-    // Rust also takes a trailing dot and so on, as Go does; neither takes blanks.
-    text.parse().ok()
+    // Rust also takes a trailing dot and so on, as Go does; neither takes blanks. Go refuses what is out of range.
+    let value: f64 = text.parse().ok()?;
+    (value.is_finite() || !text.contains(|c: char| c.is_ascii_digit())).then_some(value)
 }
 
 fn parse_rfc3339(text: &str) -> Option<i64> {
@@ -249,6 +280,13 @@ mod tests {
         assert_eq!(form.all("match[]").collect::<Vec<_>>(), ["x", "y"]);
         assert_eq!(form.get("bad"), "");
         assert_eq!(form.get("flag"), "");
+        assert_eq!(form.fault(), Some("invalid URL escape \"%zz\""));
+        assert_eq!(Form::parse(b"a;b=%2&c=1", "c=%zz").fault(), Some("invalid semicolon separator in query"));
+        assert_eq!(Form::parse(b"a=1%2", "").fault(), Some("invalid URL escape \"%2\""));
+        let mut form = Form::parse(b"", "query=1&x=y");
+        form.add_multipart(b"--b\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\n2\r\n--b--", "b");
+        assert_eq!(form.all("query").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(form.url("query"), "1");
     }
 
     #[test]
@@ -274,6 +312,7 @@ mod tests {
 
     #[test]
     fn durations_and_limits() {
+        assert_eq!(parse_duration_ns("1e400"), Err("cannot parse \"1e400\" to a valid duration".into()));
         assert_eq!(parse_duration_ns("1.5"), Ok(1_500_000_000));
         assert_eq!(parse_duration_ns("1m"), Ok(60_000_000_000));
         assert_eq!(parse_duration_ns("foo"), Err("cannot parse \"foo\" to a valid duration".into()));

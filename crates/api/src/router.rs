@@ -1,5 +1,6 @@
 //! The list of routes and what stands around each handler: metrics, readiness, CORS, compression.
 
+use crate::clean::{Known, cleaned};
 use crate::error::ApiError;
 use crate::instrument::HandlerMetrics;
 use crate::json::Json;
@@ -7,7 +8,7 @@ use crate::params::{Form, MAX_FORM_BYTES};
 use crate::query_log::Origin;
 use crate::state::{Api, Ready};
 use crate::wrap::{Encoding, body_holding, go_error, text};
-use crate::{health, home, lifecycle, own_metrics, v1};
+use crate::{health, home, lifecycle, multipart, own_metrics, v1};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -209,7 +210,9 @@ pub fn router(api: &Arc<Api>) -> Router {
     }
     // A prefix may hold what the router would take for variables of its former notation.
     let mut router = Router::new().without_v07_checks();
+    let mut known = Known::default();
     for (path, served) in paths {
+        known.add(path.clone(), served.iter().flat_map(|s| s.route.methods).collect());
         let (api, served) = (api.clone(), Arc::new(served));
         // Methods are told apart here: axum would add HEAD to each GET, which upstream does not have.
         let at = path.split('/').position(|part| part == "{name}");
@@ -225,9 +228,20 @@ pub fn router(api: &Arc<Api>) -> Router {
         let to = format!("{prefix}/");
         router = router.route(&literal(&prefix), axum::routing::get(move || async move { home::moved(&to) }));
     }
-    let api = api.clone();
+    let (api, known) = (api.clone(), Arc::new(known));
+    let below = format!("{prefix}/api/v1");
     router.fallback(move |request: Request| async move {
-        not_found(&api, request.method(), request.uri().path(), request.headers())
+        let (method, path, query) = (request.method(), request.uri().path(), request.uri().query());
+        if let Some(clean) = cleaned(path) {
+            return home::corrected(method, &clean, query, false);
+        }
+        if path == below {
+            return home::corrected(method, &format!("{path}/"), query, false);
+        }
+        match known.meant(method, path) {
+            Some(meant) => home::corrected(method, &meant, query, true),
+            None => not_found(&api, method, path, request.headers()),
+        }
     })
 }
 
@@ -237,6 +251,13 @@ fn literal(path: &str) -> String {
 }
 
 async fn dispatch(api: Arc<Api>, served: Arc<Vec<Served>>, name: String, request: Request) -> Response<Body> {
+    let (method, uri) = (request.method(), request.uri());
+    if let Some(clean) = cleaned(uri.path()) {
+        return home::corrected(method, &clean, uri.query(), false);
+    }
+    if name.to_ascii_lowercase().contains("%2f") {
+        return not_found(&api, method, uri.path(), request.headers());
+    }
     let found = served.iter().find(|s| s.route.methods.contains(request.method()));
     match found {
         Some(Served { route, metrics }) => {
@@ -306,18 +327,27 @@ async fn run_call(api: &Arc<Api>, run: &Run, call: Call) -> Result<Response<Body
 }
 
 async fn read_call(parts: &Parts, body: Body, name: String, encoding: Encoding) -> Result<Call, ApiError> {
-    let is_form = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
-        let kind = v.split(';').next().unwrap_or("").trim();
-        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
-    });
+    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let is_form =
+        kind.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
     let has_form = is_form && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
-    let body = match has_form {
+    // Go reads these whatever the method.
+    let boundary = multipart::boundary(kind);
+    let body = match has_form || boundary.is_some() {
         true => axum::body::to_bytes(body, MAX_FORM_BYTES)
             .await
             .map_err(|e| ApiError::bad_data(format!("error parsing form values: {e}")))?,
         false => bytes::Bytes::new(),
     };
-    let form = Form::parse(&body, parts.uri.query().unwrap_or(""));
+    let query = parts.uri.query().unwrap_or("");
+    let form = match boundary {
+        None => Form::parse(&body, query),
+        Some(boundary) => {
+            let mut form = Form::parse(b"", query);
+            form.add_multipart(&body, &boundary);
+            form
+        }
+    };
     let peer = parts.extensions.get::<net::listen::Peer>();
     let origin = Origin {
         client: peer.map_or_else(String::new, |peer| peer.address.ip().to_string()),

@@ -97,6 +97,9 @@ fn quote_bytes(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn series(api: &Api, call: &Call) -> Outcome {
+    if let Some(fault) = call.form.fault() {
+        return Err(ApiError::bad_data(format!("error parsing form values: {fault}")));
+    }
     if call.form.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }

@@ -109,3 +109,40 @@ async fn own_metrics() {
         assert!(answer.body.contains(line), "{line} in {}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn paths_that_are_nearly_right() {
+    let door = Door::open();
+    for (method, path, status, to) in [
+        ("GET", "//api/v1/query?query=1&time=0", 307, "/api/v1/query?query=1&time=0"),
+        ("POST", "/api//v1/query", 307, "/api/v1/query"),
+        ("GET", "/api/v1/../v1/labels", 307, "/api/v1/labels"),
+        ("GET", "/api/v1/label/../labels", 307, "/api/v1/labels"),
+        ("GET", "//nope", 307, "/nope"),
+        ("GET", "/api/v1", 307, "/api/v1/"),
+        ("GET", "/metrics/", 301, "/metrics"),
+        ("GET", "/METRICS", 301, "/metrics"),
+        ("GET", "/api/v1/query/?query=1", 301, "/api/v1/query?query=1"),
+        ("POST", "/api/v1/query/", 307, "/api/v1/query"),
+        ("HEAD", "/-/ready/", 307, "/-/ready"),
+        ("POST", "/metrics/", 404, ""),
+        ("GET", "/api/v1/label/a%2fb/values", 404, ""),
+    ] {
+        let answer = door.ask(method, path).await;
+        assert_eq!((answer.status, answer.header("location")), (status, to), "{method} {path}");
+        assert_eq!(answer.header("content-type").is_empty(), method == "POST" && status == 307, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_by_name() {
+    let door = Door::open();
+    let answer = door.get("/metrics?name[]=prometheus_engine_queries").await;
+    assert_eq!(answer.body.lines().count(), 3, "{}", answer.body);
+    for accept in ["application/openmetrics-text;version=1.0.0", "text/plain;version=1.0.0"] {
+        let request = http::Request::get("/metrics").header("accept", accept);
+        let answer = door.send(request.body(axum::body::Body::empty()).expect("request")).await;
+        let kind = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+        assert_eq!(answer.header("content-type"), kind, "{accept}");
+    }
+}

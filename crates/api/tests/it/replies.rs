@@ -199,3 +199,19 @@ async fn plans_and_costs() {
     let answer = door.get("/api/v1/explain?query=sum(&time=20").await;
     assert_eq!(answer.status, 400);
 }
+
+#[tokio::test]
+async fn forms_in_parts() {
+    let door = Door::open();
+    let body = "--x\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nup * 2\r\n--x\r\n\
+                Content-Disposition: form-data; name=\"time\"\r\n\r\n10\r\n--x--\r\n";
+    for (url, want) in [("", r#"[10,"2"]"#), ("?query=1", r#""result":[10,"1"]"#)] {
+        let request = http::Request::post(format!("/api/v1/query{url}"));
+        let request = request.header("content-type", "multipart/form-data; boundary=x");
+        let answer = door.send(request.body(axum::body::Body::from(body)).expect("request")).await;
+        assert!(answer.status == 200 && answer.body.contains(want), "{}", answer.body);
+    }
+    let answer = door.get("/api/v1/series?match[]=up&x=%zz").await;
+    let want = r#"{"status":"error","errorType":"bad_data","error":"error parsing form values: invalid URL escape \"%zz\""}"#;
+    assert_eq!((answer.status, answer.body.as_str()), (400, want));
+}
