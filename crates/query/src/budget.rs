@@ -114,8 +114,9 @@ impl Drop for Held {
 
 /// Bytes of a histogram, upstream's `FloatHistogram.Size`.
 pub(crate) fn histogram_bytes(h: &FloatHistogram) -> usize {
-    // 8 hint and schema, 32 zero bucket, count and sum, 24 per slice header of five slices.
+    // 8 for the pointer, 8 for hint and schema, 32 for zero bucket, count and sum, 24 for the head of each of five slices.
     8 + 8
+        + 8
         + 8
         + 8
         + 8

@@ -71,6 +71,9 @@ pub(crate) fn go_max(a: f64, b: f64) -> f64 {
         f64::INFINITY
     } else if a.is_nan() || b.is_nan() {
         f64::NAN
+    } else if a == b {
+        // Of two zeros the positive one.
+        if a.is_sign_negative() { b } else { a }
     } else {
         a.max(b)
     }
@@ -82,6 +85,9 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
         f64::NEG_INFINITY
     } else if a.is_nan() || b.is_nan() {
         f64::NAN
+    } else if a == b {
+        // Of two zeros the negative one.
+        if a.is_sign_negative() { a } else { b }
     } else {
         a.min(b)
     }

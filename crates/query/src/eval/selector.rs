@@ -89,7 +89,15 @@ impl Eval<'_> {
         of_start: bool,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        self.newest(selector, grid, sink, |buf, at, step, column| {
+        let loaded = self.newest_range(selector, grid);
+        let mut selector = selector.clone();
+        if selector.at.is_some() {
+            // Upstream forgets the offset when it looks at the samples that it has loaded with it.
+            selector.offset = 0;
+        }
+        let seen = self.newest_range(&selector, grid);
+        let range = TimeRange::new(loaded.min.max(seen.min), loaded.max.min(seen.max));
+        self.newest(&selector, range, grid, sink, |buf, at, step, column| {
             let stale = match histogram_at(buf, at) {
                 Some(h) => is_stale_nan(h.sum),
                 None => is_stale_nan(buf.floats[at]),
@@ -105,14 +113,14 @@ impl Eval<'_> {
     fn newest(
         &mut self,
         selector: &Selector,
+        range: TimeRange,
         grid: Grid,
         sink: &mut Sink<'_>,
         put: impl Fn(&SampleBuf, usize, usize, &mut Column),
     ) -> Result<(), QueryError> {
         let series = self.series(selector.fetch)?;
-        let range = self.newest_range(selector, grid);
         let mut buf = SampleBuf::default();
-        for series in series.iter() {
+        for series in series.iter().filter(|_| range.min <= range.max) {
             buf.clear();
             read(&**series, range, selector.stats_only, &mut buf)?;
             self.watch.check(buf.len() + grid.steps + 16)?;

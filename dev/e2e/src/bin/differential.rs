@@ -86,7 +86,7 @@ fn run(options: &Options) -> Result<bool, String> {
             return Ok(true);
         }
         if let Some(query) = &options.query {
-            let request = Request::Instant { at: (options.at * 1000.0) as i64 };
+            let request = Request::Instant { at: (options.at * 1000.0) as i64, more: "" };
             let (what, peer) = pair.ask(&request, query);
             println!("peer: {peer:#}\ndifference: {}", what.as_deref().unwrap_or("none"));
             return Ok(what.is_none());
@@ -96,12 +96,15 @@ fn run(options: &Options) -> Result<bool, String> {
         pair.compare(seed, count, options.spoiled, options.most, &mut out);
     }
     println!(
-        "{} queries: {} with values, {} with errors, {} with annotations; {} unstable; {} differences",
+        "{} queries: {} with values, {} with errors, {} with annotations; {} unstable, {} ill-conditioned, {} of two kinds; \
+         {} differences",
         out.queries,
         out.with_values,
         out.with_errors,
         out.with_annotations,
         out.unstable,
+        out.ill_conditioned,
+        out.two_kinds,
         out.finds.len()
     );
     Ok(out.finds.is_empty())

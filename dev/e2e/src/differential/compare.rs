@@ -15,6 +15,8 @@ pub struct Rules {
     /// A range query. Prometheus doubles the number of samples that it names in one annotation with every step;
     /// that number is not compared.
     pub ranged: bool,
+    /// Counts of samples are compared.
+    pub stats: bool,
 }
 
 /// What differs between our reply and the peer's; `None` when nothing does.
@@ -41,6 +43,13 @@ pub fn difference(ours: &Value, peer: &Value, rules: Rules) -> Option<String> {
     let (a, b) = (&ours["data"], &peer["data"]);
     if a["resultType"] != b["resultType"] {
         return Some(format!("type: ours {}, peer {}", a["resultType"], b["resultType"]));
+    }
+    let counts = |data: &Value| {
+        let samples = &data["stats"]["samples"];
+        [samples["totalQueryableSamples"].clone(), samples["totalQueryableSamplesPerStep"].clone()]
+    };
+    if rules.stats && counts(a) != counts(b) {
+        return Some(format!("stats: ours {:?}, peer {:?}", counts(a), counts(b)));
     }
     let (a, b, kind) = (&a["result"], &b["result"], a["resultType"].as_str().unwrap_or(""));
     match kind {
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn differences_are_found() {
-        let rules = Rules { tolerance: TOLERANCE, ordered: false, ranged: false };
+        let rules = Rules { tolerance: TOLERANCE, ordered: false, ranged: false, stats: false };
         let one =
             vector(json!([{"metric": {"a": "1"}, "value": [1, "0.1"]}, {"metric": {}, "value": [1, "NaN"]}]));
         let same =

@@ -89,7 +89,8 @@ impl Grammar {
             53..=73 => self.over_time(depth),
             74..=79 => self.math(depth),
             80..=90 => self.histogram(depth),
-            91..=94 => self.labels(depth),
+            91..=93 => self.labels(depth),
+            94 if self.level.experimental_functions => self.info(depth),
             95 => Tree::text("vector(").c(self.s(depth)).t(")"),
             96 => Tree::text("-").c(self.v(depth)),
             97 => Tree::text("(").c(self.v(depth)).t(")"),
@@ -368,7 +369,7 @@ impl Grammar {
                 out += &format!(" {side}{more}");
             }
         }
-        if self.level.fill && ((!set && self.rng.percent(12)) || self.rng.percent(1)) {
+        if self.level.fill && ((!set && self.rng.percent(20)) || self.rng.percent(1)) {
             let value = self.rng.pick(&["0", "1", "-1", "NaN", "Inf", "2.5"]);
             out += &match self.rng.below(4) {
                 0 => format!(" fill_left({value})"),

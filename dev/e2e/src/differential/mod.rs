@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod data;
+mod explain;
 pub mod grammar;
 mod histogram;
 pub mod mutate;

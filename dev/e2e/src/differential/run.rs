@@ -2,6 +2,7 @@
 
 use super::compare::{Rules, TOLERANCE, difference};
 use super::data::{self, SPAN, START};
+use super::explain;
 use super::grammar::{Grammar, Level};
 use super::mutate::mutate;
 use super::rng::Rng;
@@ -26,7 +27,7 @@ pub const FEATURES: &[Features] = &[
     Features {
         name: "all",
         flags: "promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,\
-                promql-delayed-name-removal",
+                promql-delayed-name-removal,promql-per-step-stats",
     },
     Features { name: "none", flags: "" },
     Features {
@@ -34,6 +35,27 @@ pub const FEATURES: &[Features] = &[
         flags: "promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers",
     },
     Features { name: "names", flags: "promql-delayed-name-removal,type-and-unit-labels" },
+    Features {
+        name: "types",
+        flags: "promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,\
+                type-and-unit-labels,promql-per-step-stats",
+    },
+];
+
+/// What some requests say beside query and times.
+const PARAMETERS: &[&str] = &[
+    "&limit=1",
+    "&limit=3",
+    "&limit=100",
+    "&lookback_delta=1m",
+    "&lookback_delta=15s",
+    "&lookback_delta=20m",
+    "&lookback_delta=0.5",
+    "&lookback_delta=-5m",
+    "&stats=all",
+    "&stats=all",
+    "&stats=1",
+    "&stats=all&lookback_delta=1m",
 ];
 
 /// A request to both sides.
@@ -41,11 +63,14 @@ pub const FEATURES: &[Features] = &[
 pub enum Request {
     Instant {
         at: i64,
+        /// Further parameters of the request.
+        more: &'static str,
     },
     Range {
         start: i64,
         end: i64,
         step: i64,
+        more: &'static str,
     },
     /// `/api/v1/parse_query`
     Parse,
@@ -63,15 +88,16 @@ impl Request {
         if rng.percent(70) {
             at -= at % 15_000;
         }
+        let more = if rng.percent(25) { rng.pick(PARAMETERS) } else { "" };
         if rng.percent(50) {
-            return Request::Instant { at };
+            return Request::Instant { at, more };
         }
         let step = [7_000, 15_000, 30_000, 60_000, 300_000, 1_000, 61_500, 90_000][rng.below(8)];
         let mut end = at + step * rng.below(16) as i64;
         if rng.percent(15) {
             end += rng.below(step as usize) as i64;
         }
-        Request::Range { start: at, end, step }
+        Request::Range { start: at, end, step, more }
     }
 
     fn path(&self) -> &'static str {
@@ -86,10 +112,10 @@ impl Request {
     fn form(&self, query: &str) -> String {
         let query = escape(query);
         match self {
-            Request::Instant { at } => format!("query={query}&time={}", seconds(*at)),
-            Request::Range { start, end, step } => {
+            Request::Instant { at, more } => format!("query={query}&time={}{more}", seconds(*at)),
+            Request::Range { start, end, step, more } => {
                 format!(
-                    "query={query}&start={}&end={}&step={}",
+                    "query={query}&start={}&end={}&step={}{more}",
                     seconds(*start),
                     seconds(*end),
                     seconds(*step)
@@ -156,6 +182,10 @@ pub struct Outcome {
     pub with_annotations: usize,
     /// Differences where the peer itself does not always say the same (it walks through a Go map): not compared.
     pub unstable: usize,
+    /// Differences in digits that a change of the last bit of a function's result makes just as large.
+    pub ill_conditioned: usize,
+    /// Differences because the peer gives one series a float and a histogram at one time, where we refuse.
+    pub two_kinds: usize,
     pub finds: Vec<Find>,
 }
 
@@ -235,8 +265,13 @@ impl Pair {
         let ordered =
             query.starts_with("sort") || query.starts_with("topk(") || query.starts_with("bottomk(");
         let ranged = matches!(request, Request::Range { .. });
-        let what = difference(&ours, &peer, Rules { tolerance: TOLERANCE, ordered, ranged });
-        (what.filter(|_| !explained(query, &ours, &peer)), peer)
+        let what = difference(
+            &ours,
+            &peer,
+            Rules { tolerance: TOLERANCE, ordered, ranged, stats: counts_the_same(query) },
+        );
+        let what = what.filter(|_| !self.is_explained(request, query, &ours, &peer));
+        (what, peer)
     }
 
     /// Compares `count` queries that follow from `seed`; stops after `most` finds.
@@ -268,21 +303,77 @@ impl Pair {
             out.count(&peer);
             if what.is_some() && self.is_unstable(&request, &text, &peer) {
                 out.unstable += 1;
+            } else if what.is_some() && self.is_ill_conditioned(&request, &tree, &peer) {
+                out.ill_conditioned += 1;
             } else if what.is_some() {
                 let tree: Tree = shrink(&tree, |smaller| {
                     let (what, peer) = self.ask(&request, smaller);
                     what.is_some() && !self.is_unstable(&request, smaller, &peer)
                 });
                 let smaller = tree.render();
+                if self.has_two_kinds(&request, &smaller) || self.is_ill_conditioned(&request, &tree, &peer) {
+                    out.two_kinds += 1;
+                    continue;
+                }
                 let what = self.ask(&request, &smaller).0.or(what).unwrap_or_default();
                 self.found(request, smaller, text, what, out);
             }
         }
     }
 
+    /// True for what is not a thing to imitate; the reasons stand in [`explain`].
+    fn is_explained(&mut self, request: &Request, query: &str, ours: &Value, peer: &Value) -> bool {
+        if explain::falls_over(query, peer) || explain::stumbles(ours, peer) {
+            return true;
+        }
+        if let Some(larger) = explain::larger_logarithms(query) {
+            let rules = |tolerance| Rules { tolerance, ordered: false, ranged: true, stats: false };
+            let (x, y) = (self.ours.ask(request, &larger), self.peer.ask(request, &larger));
+            if difference(ours, peer, rules(0.06)).is_none() && difference(&x, &y, rules(TOLERANCE)).is_none()
+            {
+                return true;
+            }
+        }
+        let singles = explain::single_quantiles(query);
+        !singles.is_empty()
+            && singles.iter().all(|query| {
+                let (ours, peer) = (self.ours.ask(request, query), self.peer.ask(request, query));
+                let rules = Rules { tolerance: TOLERANCE, ordered: false, ranged: true, stats: false };
+                difference(&ours, &peer, rules).is_none()
+            })
+    }
+
+    /// True when we refuse a query that gives one series a float and a histogram at one time, and the peer shows
+    /// both.
+    fn has_two_kinds(&mut self, request: &Request, query: &str) -> bool {
+        let ours = self.ours.ask(request, query);
+        if !explain::refuses_same_labels(&ours) {
+            return false;
+        }
+        let ranged = match *request {
+            Request::Instant { at, more } => Request::Range { start: at, end: at, step: 1000, more },
+            ref other => other.clone(),
+        };
+        explain::shows_two_kinds(&self.peer.ask(&ranged, query))
+    }
+
+    /// True when the peer's own answer changes by much when what its functions give changes in the last digits.
+    fn is_ill_conditioned(&mut self, request: &Request, tree: &Tree, peer: &Value) -> bool {
+        let Some(perturbed) = explain::perturbed(tree) else { return false };
+        let ours = self.ours.ask(request, &tree.render());
+        let rules = |tolerance| Rules { tolerance, ordered: false, ranged: true, stats: false };
+        if difference(&ours, peer, rules(3.0)).is_some() {
+            return false;
+        }
+        perturbed.iter().any(|query| {
+            let changed = self.peer.ask(request, query);
+            difference(&changed, peer, rules(TOLERANCE * 10.0)).is_some()
+        })
+    }
+
     /// True when the peer, asked again, says something else.
     fn is_unstable(&mut self, request: &Request, query: &str, first: &Value) -> bool {
-        let rules = Rules { tolerance: TOLERANCE, ordered: is_ordered(query), ranged: true };
+        let rules = Rules { tolerance: TOLERANCE, ordered: is_ordered(query), ranged: true, stats: false };
         (0..12).any(|_| difference(&self.peer.ask(request, query), first, rules).is_some())
     }
 
@@ -306,6 +397,13 @@ fn is_ordered(query: &str) -> bool {
     ["sort", "topk(", "bottomk("].iter().any(|word| query.starts_with(word))
 }
 
+/// False where matchers of one side of an operator narrow the other side here, so that fewer samples are read.
+fn counts_the_same(query: &str) -> bool {
+    let operators =
+        ["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless"];
+    !operators.iter().any(|op| query.contains(&format!(" {op} ")) || query.contains(&format!(" {op} bool")))
+}
+
 /// True for what means something else in the Prometheus of long-term support (3.5) than in the one that we follow:
 /// functions that it does not have, most of what concerns custom buckets and floats among histograms.
 fn differs_in_old(query: &str) -> bool {
@@ -327,39 +425,9 @@ fn loosely(ours: &Value, peer: &Value) -> Option<String> {
         return None;
     }
     let bare = |reply: &Value| serde_json::json!({"status": "success", "data": reply["data"]});
-    difference(&bare(ours), &bare(peer), Rules { tolerance: 1e-9, ordered: false, ranged: true })
-}
-
-/// What Prometheus does here is not a thing to imitate.
-fn explained(query: &str, ours: &Value, peer: &Value) -> bool {
-    let error = |reply: &Value, text: &str| reply["error"].as_str().is_some_and(|e| e.starts_with(text));
-    // It falls over an empty label name, among others.
-    if error(peer, "unexpected error: runtime error") {
-        return true;
-    }
-    // A float and a histogram of two series that get the same labels are taken for one series with two samples,
-    // which the step-invariant case then stumbles over.
-    if error(ours, "vector cannot contain metrics with the same labelset")
-        && error(peer, "unexpected number of samples")
-    {
-        return true;
-    }
-    // The same, when the query lives to give a series with floats and histograms at the same times.
-    let mixed = query.contains("mixed_") || query.contains(" or ") || query.contains("__name__");
-    if error(ours, "vector cannot contain metrics with the same labelset")
-        && peer["status"] == "success"
-        && mixed
-    {
-        return true;
-    }
-    // Two classic buckets of one bound are merged again for each quantile.
-    let rough_buckets = query.contains("histogram_quantiles(") && query.contains("bad_bucket");
-    // The last digits of Go's own functions become the first ones of a remainder or of an angle.
-    let rough = ["sin", "cos", "tan", "exp", "ln", "log", "^", "rad", "deg", "deriv", "std"];
-    let angles = ["sin(", "cos(", "tan(", " % "];
-    let rough_math = rough.iter().filter(|f| query.contains(**f)).count() > 1
-        && angles.iter().any(|f| query.contains(f))
-        || query.contains(" % ") && rough.iter().any(|f| query.contains(f));
-    let loose = Rules { tolerance: 3.0, ordered: false, ranged: true };
-    (rough_buckets || rough_math) && difference(ours, peer, loose).is_none()
+    difference(
+        &bare(ours),
+        &bare(peer),
+        Rules { tolerance: 1e-9, ordered: false, ranged: true, stats: false },
+    )
 }

@@ -84,10 +84,27 @@ pub const MATCHERS: &[&str] = &[
     "job=~\".+\"",
     "version=~\"1.*\"",
     "a=\"x\"",
+    "__type__=\"counter\"",
+    "__type__=\"\"",
+    "__unit__=\"bytes\"",
 ];
 
-pub const LABELS: &[&str] =
-    &["job", "instance", "code", "handler", "le", "n", "a", "b", "missing", "__name__", "version", "room"];
+pub const LABELS: &[&str] = &[
+    "job",
+    "instance",
+    "code",
+    "handler",
+    "le",
+    "n",
+    "a",
+    "b",
+    "missing",
+    "__name__",
+    "version",
+    "room",
+    "__type__",
+    "\"label.dot\"",
+];
 
 pub const MATH: &[&str] = &[
     "abs",
