@@ -41,3 +41,20 @@ impl MetadataStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_beyond_the_most_are_left_out() {
+        let store = MetadataStore::default();
+        let row = |family| MetadataRow { family, kind: MetricType::Counter, unit: "", help: "Help." };
+        let set: Vec<bool> = ["a", "b", "c", "a"].iter().map(|family| store.set(&row(family), 2)).collect();
+        assert_eq!(set, [true, true, false, false]);
+        // What is known may still change.
+        assert!(store.set(&MetadataRow { help: "Other.", ..row("b") }, 2));
+        let known: Vec<String> = store.list(None).into_iter().map(|(family, _)| family).collect();
+        assert_eq!(known, ["a", "b"]);
+    }
+}

@@ -352,6 +352,55 @@ fn a_block_that_cannot_be_joined_is_marked_and_left_out() {
 }
 
 #[test]
+fn a_broken_block_spares_the_others() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut truth = Truth::new();
+    let db = open(dir.path(), options());
+    eight_hours(&db, &mut truth);
+    let broken = ulids(&db)[1].clone();
+    drop(db);
+    std::fs::write(dir.path().join(&broken).join("index"), b"no index").expect("writes");
+    let registry = Registry::new();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let db = Db::open(disk, dir.path(), options(), &registry, ReplayHandle::default()).expect("opens");
+    assert_eq!(spans(&db), [(0, 2), (4, 6)]);
+    let gone = TimeRange::new(START + 2 * HOUR, START + 4 * HOUR - 1);
+    truth.values_mut().for_each(|samples| samples.retain(|t, _| !gone.contains(*t)));
+    assert!(read(&db, TimeRange::ALL) == truth);
+    let families = registry.snapshot();
+    let failures = families.iter().find(|f| f.name == "prometheus_tsdb_reloads_failures_total");
+    assert!(failures.expect("is counted").points[0].value > 0.0);
+    assert!(dir.path().join(&broken).is_dir(), "it is left alone");
+}
+
+/// The log behind a destination of remote write stays, unless it grows beyond what is allowed.
+#[test]
+fn the_log_waits_for_its_followers() {
+    for budget in [0, 64 << 10] {
+        let dir = tempfile::tempdir().expect("folder");
+        let registry = Registry::new();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let options = Options { wal_segment_bytes: 1 << 15, hold_budget_bytes: budget, ..options() };
+        let db = Db::open(disk, dir.path(), options, &registry, ReplayHandle::default()).expect("opens");
+        let mut truth = Truth::new();
+        for minute in 0..600 {
+            write(&db, &mut truth, START + minute * 60_000);
+            if minute % 30 == 29 {
+                db.maintain(Some(1)).expect("maintains");
+            }
+        }
+        let segments = std::fs::read_dir(dir.path().join("wal")).expect("lists").flatten();
+        let mut numbers: Vec<u32> =
+            segments.filter_map(|e| e.file_name().to_string_lossy().parse().ok()).collect();
+        numbers.sort_unstable();
+        let families = registry.snapshot();
+        let overruns = families.iter().find(|f| f.name == "pyrrha_tsdb_wal_hold_overruns_total");
+        let overruns = overruns.expect("is counted").points[0].value;
+        assert_eq!((numbers[0] <= 1, overruns == 0.0), (budget == 0, budget == 0), "{numbers:?}, {overruns}");
+    }
+}
+
+#[test]
 fn blocks_come_and_go_by_other_hands() {
     let dir = tempfile::tempdir().expect("folder");
     let other = tempfile::tempdir().expect("folder");

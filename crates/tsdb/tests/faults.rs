@@ -20,10 +20,15 @@ const START: i64 = 1_700_006_400_000;
 type Rows = BTreeMap<(u64, i64), f64>;
 
 fn open(disk: &FaultyDisk, sync: bool) -> Result<Db, OpenError> {
+    open_up_to(disk, sync, RANGE * 9)
+}
+
+/// With blocks up to a length.
+fn open_up_to(disk: &FaultyDisk, sync: bool, longest: i64) -> Result<Db, OpenError> {
     let running = Running { out_of_order_window_ms: RANGE * 20, retention_time_ms: 0, ..Running::default() };
     let options = Options {
         min_block_duration_ms: RANGE,
-        max_block_duration_ms: RANGE * 9,
+        max_block_duration_ms: longest,
         samples_per_chunk: 8,
         wal_segment_bytes: 1 << 15,
         wal_sync: sync,
@@ -152,6 +157,42 @@ fn no_room_for_one_kind_of_file() {
         let disk = disk.reboot(Loss::Kill);
         holds(&open(&disk, false).expect("opens"), &rows, perhaps, &format!("{path}: after kill -9"));
     }
+}
+
+/// A full disk says nothing about blocks that could not be joined: they are joined when there is room.
+#[test]
+fn joining_without_room_is_tried_again() {
+    let disk = FaultyDisk::new(7);
+    let mut rows = Rows::new();
+    let single = open_up_to(&disk, false, RANGE).expect("opens");
+    for i in 0..240 {
+        write(&single, START + i * STEP, &mut rows).expect("writes");
+    }
+    single.maintain(None).expect("maintains");
+    drop(single);
+    let levels = |db: &Db| -> Vec<i64> {
+        let metas = db.blocks().into_iter().map(|b| serde_json::from_str(&b.meta_json).expect("meta.json"));
+        metas
+            .map(|m: serde_json::Value| {
+                assert_eq!(m["compaction"]["failed"], serde_json::Value::Null);
+                m["compaction"]["level"].as_i64().expect("a level")
+            })
+            .collect()
+    };
+    // Now they may be joined.
+    let db = open(&disk, false).expect("opens");
+    let before = levels(&db);
+    assert!(before.len() >= 4 && before.iter().all(|level| *level == 1), "{before:?}");
+    for file in ["/index", "/chunks/", "/meta.json"] {
+        disk.set_full(Some(file));
+        let failed = db.maintain(None).expect_err("there is no room").to_string();
+        assert!(failed.contains("no storage space"), "{failed}");
+        assert_eq!(levels(&db), before, "{file}");
+    }
+    disk.set_full(None);
+    db.maintain(None).expect("there is room again");
+    assert!(levels(&db).contains(&2), "{:?}", levels(&db));
+    holds(&db, &rows, |_, _| false, "joined");
 }
 
 #[test]

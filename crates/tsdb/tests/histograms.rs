@@ -431,6 +431,29 @@ fn acknowledged_histograms_survive_a_crash() {
     }
 }
 
+#[test]
+fn floats_of_a_request_go_before_its_histograms() {
+    for (window, stored) in [(0, 1), (WINDOW, 2)] {
+        let disk = FaultyDisk::new(3);
+        let db = open_with(&disk, options(window));
+        let key = key_of(1);
+        let mut batch = Batch::default();
+        batch.samples.push(Sample { t: START, v: 1.0 });
+        let histogram = Arc::new(FloatHistogram::default());
+        batch.histograms.push(HistogramRow { t: START - 1000, start: 0, histogram });
+        batch.series.push(BatchSeries {
+            id: SeriesId::Key(&key),
+            samples: 0..1,
+            histograms: 0..1,
+            exemplars: 0..0,
+        });
+        let mut outcome = WriteOutcome::default();
+        db.writer().write(&batch, &mut outcome).unwrap();
+        assert_eq!(outcome.samples + outcome.histograms, stored);
+        assert!(outcome.rejected.iter().all(|r| r.reason == RejectReason::OutOfOrder));
+    }
+}
+
 /// Start timestamps through the open chunk, chunks on disk, the late list, replay, blocks, deletion and the feed.
 #[test]
 fn start_times_are_kept() {

@@ -368,6 +368,18 @@ fn exemplars_keep_their_labels() {
 }
 
 #[test]
+fn series_with_exemplars_only_are_taken() {
+    let mut bench = bench();
+    let mut encoder = v2::Encoder::new();
+    let rows = [v2::Row::Exemplar { t: NOW, v: 0.5, refs: &[3, 2] }];
+    encoder.push(&[1, 2], v2::MetadataRefs::default(), &rows);
+    let mut message = Vec::new();
+    encoder.finish(["", "__name__", "a", "trace_id"], &mut message);
+    let reply = bench.send(V2, &message);
+    assert_eq!((reply.status, bench.store.0.lock().exemplars.len()), (204, 1));
+}
+
+#[test]
 fn a_store_that_cannot_write_asks_for_a_retry() {
     let mut bench = bench();
     bench.store.0.lock().fail = true;

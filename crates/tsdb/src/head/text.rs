@@ -240,4 +240,13 @@ mod tests {
         assert_eq!(texts.find_pair(name, "nope"), None);
         assert_eq!(texts.pairs_of(name).len(), 100_000);
     }
+
+    #[test]
+    fn full_arenas_take_known_texts_only() {
+        let mut texts = Texts::new();
+        let known = texts.intern("a", "b").unwrap();
+        texts.arena.segments.resize(MAX_SEGMENTS, String::new());
+        assert_eq!((texts.intern("a", "c"), texts.intern("d", "b")), (None, None));
+        assert_eq!((texts.intern("a", "b"), texts.label(known)), (Some(known), ("a", "b")));
+    }
 }
