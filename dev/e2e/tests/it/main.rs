@@ -7,5 +7,6 @@ mod differential;
 mod dropin;
 mod flow;
 mod full_disk;
+mod plan;
 mod tls;
 mod twins;

@@ -48,7 +48,7 @@ fn is_at_least(version: &str, major: u32, minor: u32) -> bool {
     version == "?" || at_least(version, major, minor)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("folder made");
     for entry in std::fs::read_dir(from).expect("folder read").flatten() {
         let target = to.join(entry.file_name());
