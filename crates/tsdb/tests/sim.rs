@@ -136,6 +136,8 @@ struct Sim {
     /// Decides over the kinds of chunks where they change.
     flips: Option<Dice>,
     kinds: Kinds,
+    /// Decides when series of floats end, in seeds that write ended series to blocks of their own.
+    ends: Option<Dice>,
 }
 
 fn labels(series: usize) -> Labels {
@@ -144,6 +146,14 @@ fn labels(series: usize) -> Labels {
 
 fn value(series: usize, t: i64) -> f64 {
     ((t - START) * 10 + series as i64) as f64
+}
+
+/// Stands for a stale marker.
+const END: f64 = -1.0;
+
+/// What is sent for a value.
+fn sample(t: i64, v: f64) -> Sample {
+    Sample { t, v: if v == END { model::stale_nan() } else { v } }
 }
 
 /// Few have none, neighbours often have the same.
@@ -206,9 +216,13 @@ fn try_read(db: &Db, seed: u64, starts: Starts) -> Result<Rows, storage::Storage
         }
         for (at, h) in &buf.histograms {
             let t = buf.times[*at as usize];
-            assert_is_ours(seed, of, t, h);
+            // A marker behind a histogram becomes one.
+            if !h.sum.is_nan() {
+                assert_is_ours(seed, of, t, h);
+            }
             buf.floats[*at as usize] = h.sum;
         }
+        buf.floats.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = END);
         out.extend(buf.times.iter().zip(&buf.floats).map(|(t, v)| ((of, *t), *v)));
     }
     Ok(out)
@@ -240,7 +254,10 @@ impl Sim {
         };
         let on = starts == Starts::All;
         let kinds = Kinds { xor2: on, store_starts: on, histogram_starts: on };
+        let mut ends = Dice(seed ^ 0xe4d5);
+        let ends = (!is_old && ends.one_in(4)).then_some(ends);
         let running = Running {
+            stale_series_threshold: if ends.is_some() { 0.3 } else { 0.0 },
             floats_xor2: kinds.xor2,
             out_of_order_window_ms: step * 120,
             retention_time_ms: 0,
@@ -270,6 +287,7 @@ impl Sim {
             starts,
             flips: (starts == Starts::Some).then_some(flips),
             kinds,
+            ends,
             more: (!FOUND.contains(&seed)).then_some(Dice(seed ^ 0x5eed)),
             dice,
         }
@@ -331,6 +349,9 @@ impl Sim {
             for (series, t) in of {
                 // Now and then another value for a time that may be taken.
                 let v = value(*series, *t) + if self.dice.one_in(40) { 0.5 } else { 0.0 };
+                let ends = self.ends.as_mut().is_some_and(|dice| dice.one_in(8));
+                let is_float = !self.histograms || histogram(*series, *t, v).is_none();
+                let v = if ends && is_float { END } else { v };
                 let s = Sample { t: *t, v };
                 let start = if self.starts == Starts::None { 0 } else { start_of(*series, *t) };
                 if let Some(h) = histogram(*series, *t, v).filter(|_| self.histograms) {
@@ -338,7 +359,7 @@ impl Sim {
                     batch.histograms.push(HistogramRow { t: *t, start, histogram: Arc::new(h) });
                 } else {
                     sent.push((*series, s, (RowKind::Sample, batch.samples.len() as u32)));
-                    batch.samples.push(s);
+                    batch.samples.push(sample(*t, v));
                     if self.starts != Starts::None {
                         batch.starts.push(start);
                     }
@@ -514,14 +535,19 @@ impl Sim {
                 let labels = self.labels.get(&s.series.0);
                 self.ensure(labels.is_some(), || format!("the feed gives no labels of {:?}", s.series));
                 let Some(labels) = labels else { continue };
+                let v = if s.v.is_nan() { END } else { s.v };
                 let start = batch.sample_starts.get(at).copied().unwrap_or(0);
                 self.starts.check(self.seed, number(labels), s.t, start);
-                self.delivered.entry((number(labels), s.t)).or_insert((Fate::Sure, Vec::new())).1.push(s.v);
+                self.delivered.entry((number(labels), s.t)).or_insert((Fate::Sure, Vec::new())).1.push(v);
             }
             for h in &batch.histograms {
                 let labels = self.labels.get(&h.series.0);
                 self.ensure(labels.is_some(), || format!("the feed gives no labels of {:?}", h.series));
                 let Some(of) = labels.map(number) else { continue };
+                if h.histogram.sum.is_nan() {
+                    self.delivered.entry((of, h.t)).or_insert((Fate::Sure, Vec::new())).1.push(END);
+                    continue;
+                }
                 assert_is_ours(self.seed, of, h.t, &h.histogram);
                 self.starts.check(self.seed, of, h.t, h.start);
                 self.delivered.entry((of, h.t)).or_insert((Fate::Sure, Vec::new())).1.push(h.histogram.sum);
@@ -603,6 +629,8 @@ impl Sim {
             }
             match self.dice.below(40) {
                 0..=23 => self.write(&db),
+                // The log may bring back what was deleted of a series that has left the head early.
+                24..=26 if self.ends.is_some() => self.write(&db),
                 24..=26 => self.delete(&db),
                 27..=32 => {
                     let hold = Some(self.followed.segment);
