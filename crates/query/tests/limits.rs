@@ -207,6 +207,13 @@ fn samples_are_counted_as_upstream_counts_them() {
     // Loaded once, counted at each step.
     let pinned = stats("sum(x_total @ 600)");
     assert_eq!((pinned.total_queryable_samples, pinned.samples_read), (22, 2));
+    // A subquery alone counts what its steps looked at: 30 samples in each window; below a function its points count.
+    let at = |text: &str| {
+        let result = engine(|_| ()).instant(&store, text, 1_200_000, &QueryOpts::default());
+        result.expect("result").stats.samples.total_queryable_samples
+    };
+    assert_eq!(at("increase(x_total[5m] @ 600)[10m:1m]"), 2 * 10 * 30);
+    assert_eq!(at("sum_over_time(increase(x_total[5m] @ 600)[10m:1m])"), 2 * 10);
 }
 
 #[test]

@@ -345,6 +345,7 @@ impl Eval<'_> {
                 });
                 let counts = self.leave();
                 run?;
+                self.inner_total = counts.total;
                 self.merge_subquery(&counts, inner, grid, s.offset, s.range);
                 Ok(())
             }
@@ -436,11 +437,16 @@ impl Eval<'_> {
             let count = window_samples((0, floats.len()), &samples.h);
             ev.budget.add(count)?;
             ev.budget.hold(count * 16)?;
-            let read = if spec.subquery { 0 } else { count as i64 };
-            ev.frame.add(0, count as i64, read);
+            if !spec.subquery {
+                ev.frame.add(0, count as i64, count as i64);
+            }
             list.push((one.labels.clone(), one.drop_name, Points::Raw { floats, histograms }));
             Ok(())
         })?;
+        if spec.subquery {
+            // Without a function around it, a subquery counts what its steps looked at.
+            self.frame.add(0, self.inner_total, 0);
+        }
         Ok(list)
     }
 }

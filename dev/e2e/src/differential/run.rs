@@ -100,6 +100,18 @@ impl Request {
         Request::Range { start: at, end, step, more }
     }
 
+    /// The same without `limit`; `None` when it has none.
+    fn without_limit(&self) -> Option<Request> {
+        let mut all = self.clone();
+        match &mut all {
+            Request::Instant { more, .. } | Request::Range { more, .. } if more.starts_with("&limit") => {
+                *more = ""
+            }
+            _ => return None,
+        }
+        Some(all)
+    }
+
     fn path(&self) -> &'static str {
         match self {
             Request::Instant { .. } => "/api/v1/query",
@@ -323,8 +335,21 @@ impl Pair {
 
     /// True for what is not a thing to imitate; the reasons stand in [`explain`].
     fn is_explained(&mut self, request: &Request, query: &str, ours: &Value, peer: &Value) -> bool {
-        if explain::falls_over(query, peer) || explain::stumbles(ours, peer) {
+        if explain::falls_over(query, peer)
+            || explain::stumbles(ours, peer)
+            || explain::names_other_series(ours, peer)
+            || matches!(request, Request::Range { .. }) && explain::has_moving_parameter(query)
+        {
             return true;
+        }
+        if let Some(all) = request.without_limit() {
+            // Any of the series may be the ones that are left.
+            let rules = Rules { tolerance: TOLERANCE, ordered: false, ranged: true, stats: false };
+            let count = |reply: &Value| reply["data"]["result"].as_array().map(Vec::len);
+            let (x, y) = (self.ours.ask(&all, query), self.peer.ask(&all, query));
+            if count(ours) == count(peer) && difference(&x, &y, rules).is_none() {
+                return true;
+            }
         }
         if let Some(larger) = explain::larger_logarithms(query) {
             let rules = |tolerance| Rules { tolerance, ordered: false, ranged: true, stats: false };
