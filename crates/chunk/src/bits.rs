@@ -118,9 +118,13 @@ impl BitWriter {
         self.len += n as usize;
     }
 
+    /// To the next of the sizes that allocators have, four in each doubling: most writers stop somewhere.
     #[cold]
     fn grow(&mut self) {
-        self.bytes.resize(self.bytes.len() * 2 + 64, 0);
+        let size = self.bytes.len().next_multiple_of(64);
+        let more = (size / 8 + 1).next_power_of_two().max(64);
+        self.bytes.reserve_exact(size + more - self.bytes.len());
+        self.bytes.resize(size + more, 0);
     }
 }
 
@@ -244,15 +248,93 @@ impl<'a> BitReader<'a> {
 /// Bits behind each prefix of a varbit.
 const VARBIT_BITS: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
 
+/// By the bits that a number needs: the bits of its whole varbit, and those behind the prefix.
+const VARBIT_CODES: [(u8, u8); 66] = {
+    let mut codes = [(0, 0); 66];
+    let mut need = 0;
+    while need < codes.len() {
+        let mut class = 0;
+        while class < 8 && VARBIT_BITS[class] < need as u32 {
+            class += 1;
+        }
+        let prefix = if class < 8 { class as u8 + 1 } else { 8 };
+        codes[need] = (prefix + VARBIT_BITS[class] as u8, VARBIT_BITS[class] as u8);
+        need += 1;
+    }
+    codes
+};
+
+/// The bits that a signed number needs: `b` bits hold -(2^(b-1) - 1) to 2^(b-1), and none hold zero.
+#[inline(always)]
+fn need_of(n: i64) -> u32 {
+    let magnitude = if n > 0 { n as u64 - 1 } else { n.wrapping_neg() as u64 };
+    if n == 0 { 0 } else { 65 - magnitude.leading_zeros() }
+}
+
+/// The window of significant bits that was last written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastWindow {
+    /// Beyond 64 before the first was.
+    leading: u8,
+    trailing: u8,
+}
+
+impl Default for LastWindow {
+    fn default() -> Self {
+        LastWindow { leading: u8::MAX, trailing: 0 }
+    }
+}
+
 impl BitWriter {
     pub(crate) fn varbit_int(&mut self, n: i64) {
-        if n == 0 {
-            return self.put(0, 1);
+        let need = need_of(n);
+        self.varbit((0..8).find(|class| need <= VARBIT_BITS[*class]).unwrap_or(8), n as u64);
+    }
+
+    /// As [`BitWriter::varbit_int`] of each: what does not fill a byte yet stays in a register.
+    #[inline]
+    pub(crate) fn varbit_ints(&mut self, numbers: impl Iterator<Item = i64>) {
+        let (mut at, mut filled, mut word) = self.open_byte();
+        for n in numbers {
+            let (width, bits) = VARBIT_CODES[need_of(n) as usize];
+            let (width, bits) = (u32::from(width), u32::from(bits));
+            if width > 32 {
+                self.len = at * 8 + filled as usize;
+                self.varbit_int(n);
+                (at, filled, word) = self.open_byte();
+                continue;
+            }
+            let prefix = (1u64 << (width - bits)) - 2;
+            let code = prefix << bits | n as u64 & ((1 << bits) - 1);
+            word |= code << (64 - filled - width);
+            filled += width;
+            let slot = match self.bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+                Some(slot) => slot,
+                None => self.slot(at),
+            };
+            *slot = word.to_be_bytes();
+            let whole = filled >> 3;
+            at += whole as usize;
+            word <<= whole * 8;
+            filled &= 7;
         }
-        // A class of b bits holds -(2^(b-1) - 1) to 2^(b-1).
-        let magnitude = if n > 0 { n as u64 - 1 } else { n.wrapping_neg() as u64 };
-        let width = 65 - magnitude.leading_zeros();
-        self.varbit((1..8).find(|class| width <= VARBIT_BITS[*class]).unwrap_or(8), n as u64);
+        self.len = at * 8 + filled as usize;
+    }
+
+    /// The byte that is being filled: its place, how many bits it has, and these in front.
+    #[inline]
+    fn open_byte(&self) -> (usize, u32, u64) {
+        let (at, filled) = (self.len >> 3, (self.len & 7) as u32);
+        let byte = self.bytes.get(at).copied().unwrap_or(0) & !(0xffu32 >> filled) as u8;
+        (at, filled, u64::from(byte) << 56)
+    }
+
+    #[cold]
+    fn slot(&mut self, at: usize) -> &mut [u8; 8] {
+        while self.bytes.len() < at + 8 {
+            self.grow();
+        }
+        self.bytes[at..].first_chunk_mut().expect("it has grown")
     }
 
     pub(crate) fn varbit_uint(&mut self, n: u64) {
@@ -284,27 +366,25 @@ impl BitWriter {
         }
     }
 
-    /// A value change as in XOR chunks; `window` is `None` before the first was opened.
-    pub(crate) fn xor(&mut self, change: u64, window: &mut Option<(u32, u32)>) {
+    /// A value change as in XOR chunks.
+    pub(crate) fn xor(&mut self, change: u64, window: &mut LastWindow) {
         if change == 0 {
             return self.put(0, 1);
         }
         let (leading, trailing) = (change.leading_zeros().min(31), change.trailing_zeros());
-        match *window {
-            Some((l, t)) if leading >= l && trailing >= t => {
-                let width = 64 - l - t;
-                if width <= 62 {
-                    return self.put(0b10 << width | change >> t, width + 2);
-                }
-                self.put(0b10, 2);
-                self.put(change >> t, width);
+        let (l, t) = (u32::from(window.leading), u32::from(window.trailing));
+        if leading >= l && trailing >= t {
+            let width = 64 - l - t;
+            if width <= 62 {
+                return self.put(0b10 << width | change >> t, width + 2);
             }
-            _ => {
-                self.put(0b11, 2);
-                self.open_window(change, leading, trailing);
-                *window = Some((leading, trailing));
-            }
+            self.put(0b10, 2);
+            self.put(change >> t, width);
+            return;
         }
+        self.put(0b11, 2);
+        self.open_window(change, leading, trailing);
+        *window = LastWindow { leading: leading as u8, trailing: trailing as u8 };
     }
 
     /// Describes a window and writes the bits inside.

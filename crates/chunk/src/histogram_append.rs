@@ -55,7 +55,8 @@ impl HistogramChunk {
         let l = &self.layout;
         let spans = l.positive_spans.len() + l.negative_spans.len();
         self.bits.memory()
-            + self.values.capacity() * (size_of::<super::Last>() + 8)
+            + (self.values.capacity() + self.deltas.capacity()) * 8
+            + self.windows.capacity() * size_of::<super::LastWindow>()
             + spans * size_of::<Span>()
             + l.custom_values.len() * 8
     }
@@ -162,7 +163,9 @@ impl HistogramChunk {
         let of_chunk = bucket_total(&l.positive_spans).min(counts.len());
         let (old_positive, old_negative) = counts.split_at(of_chunk);
         if l.positive_spans == h.positive_spans && l.negative_spans == h.negative_spans {
-            let fell = |new: &[f64], old: &[f64]| new.iter().zip(old).any(|(n, o)| n < o);
+            // All of them: without a way out the compiler compares several at once.
+            let fell =
+                |new: &[f64], old: &[f64]| new.iter().zip(old).fold(false, |any, (n, o)| any | (n < o));
             let reset = !gauge
                 && (fell(&h.positive_buckets, old_positive) || fell(&h.negative_buckets, old_negative));
             return if reset { RESET } else { Fit::As };

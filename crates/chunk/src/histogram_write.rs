@@ -1,7 +1,7 @@
 //! A histogram chunk that grows, of any of the four encodings.
 
 use super::{HEADER_BYTES, Layout};
-use crate::bits::BitWriter;
+use crate::bits::{BitWriter, LastWindow};
 use crate::encoding::{Encoding, MOST_WITH_FLAGS};
 use crate::starts::StartWriter;
 use model::histogram::CounterResetHint;
@@ -10,16 +10,6 @@ use model::{FloatHistogram, is_stale_nan};
 /// Count, zero count and sum stand before the buckets.
 const HEAD: usize = 3;
 const SUM: usize = 2;
-
-/// How a field was last written.
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    /// Integers: the value, of buckets the difference to their neighbour, and how much it had grown.
-    value: i64,
-    delta: i64,
-    /// Floats: the window of their changes.
-    window: Option<(u32, u32)>,
-}
 
 /// A histogram chunk that grows.
 #[derive(Clone, Debug)]
@@ -33,7 +23,12 @@ pub struct HistogramChunk {
     delta: i64,
     /// Count, zero count, sum, then the buckets, in absolute numbers.
     values: Vec<f64>,
-    last: Vec<Last>,
+    /// Of integers: how much each field had grown, of buckets its difference to the neighbour.
+    deltas: Vec<i64>,
+    /// Of floats: the windows of their changes.
+    windows: Vec<LastWindow>,
+    /// Of integers: the window of the sum.
+    sum_window: LastWindow,
     starts: StartWriter,
 }
 
@@ -65,7 +60,9 @@ impl HistogramChunk {
             t: 0,
             delta: 0,
             values: Vec::new(),
-            last: Vec::new(),
+            deltas: Vec::new(),
+            windows: Vec::new(),
+            sum_window: LastWindow::default(),
             starts: StartWriter::default(),
         }
     }
@@ -110,7 +107,10 @@ impl HistogramChunk {
             self.bits.varbit_int(t);
             let buckets = h.positive_buckets.len() + h.negative_buckets.len();
             self.values = vec![0.0; HEAD + buckets];
-            self.last = vec![Last::default(); HEAD + buckets];
+            match self.encoding.is_integer() {
+                true => self.deltas = vec![0; HEAD + buckets],
+                false => self.windows = vec![LastWindow::default(); HEAD + buckets],
+            }
         } else {
             let was_stale = is_stale_nan(self.values[SUM]);
             let buckets = h.positive_buckets.len() + h.negative_buckets.len();
@@ -147,48 +147,56 @@ impl HistogramChunk {
     fn put_floats(&mut self, h: &FloatHistogram, first: bool) {
         let head = [h.count, h.zero_count, h.sum];
         let all = head.iter().chain(&h.positive_buckets).chain(&h.negative_buckets);
-        for ((old, last), v) in self.values.iter().zip(&mut self.last).zip(all) {
+        for ((old, window), v) in self.values.iter().zip(&mut self.windows).zip(all) {
             if first {
                 self.bits.put(v.to_bits(), 64);
             } else {
-                self.bits.xor(old.to_bits() ^ v.to_bits(), &mut last.window);
+                self.bits.xor(old.to_bits() ^ v.to_bits(), window);
             }
         }
     }
 
     fn put_integers(&mut self, h: &FloatHistogram, first: bool, is_stale: bool) {
-        let bits = &mut self.bits;
-        for (last, v) in self.last.iter_mut().zip([h.count, h.zero_count]) {
-            let (n, old) = (v as i64, *last);
-            last.value = n;
+        let HistogramChunk { bits, values, deltas, sum_window, .. } = self;
+        for ((old, delta), v) in values.iter().zip(deltas.iter_mut()).zip([h.count, h.zero_count]) {
             if first {
-                bits.varbit_uint(n as u64);
+                bits.varbit_uint(v as u64);
                 continue;
             }
-            last.delta = n.wrapping_sub(old.value);
+            let before = *delta;
+            *delta = (v as i64).wrapping_sub(*old as i64);
             // A stale marker counts nothing, which needs no telling.
-            bits.varbit_int(if is_stale { 0 } else { last.delta.wrapping_sub(old.delta) });
+            bits.varbit_int(if is_stale { 0 } else { delta.wrapping_sub(before) });
         }
         if first {
             bits.put(h.sum.to_bits(), 64);
         } else {
-            bits.xor(self.values[SUM].to_bits() ^ h.sum.to_bits(), &mut self.last[SUM].window);
+            bits.xor(values[SUM].to_bits() ^ h.sum.to_bits(), sum_window);
         }
-        let mut fields = self.last.iter_mut().skip(HEAD);
+        let mut at = HEAD;
         for side in [&h.positive_buckets, &h.negative_buckets] {
-            let mut neighbour = 0i64;
-            for (v, last) in side.iter().zip(&mut fields) {
-                let n = (*v as i64).wrapping_sub(neighbour);
-                neighbour = *v as i64;
-                if first {
-                    bits.varbit_int(n);
-                } else {
-                    let delta = n.wrapping_sub(last.value);
-                    bits.varbit_int(delta.wrapping_sub(last.delta));
-                    last.delta = delta;
-                }
-                last.value = n;
+            let end = at + side.len();
+            let (Some(values), Some(deltas)) = (values.get(at..end), deltas.get_mut(at..end)) else { return };
+            let (mut neighbour, mut old_neighbour) = (0i64, 0i64);
+            // The difference to the neighbour, now and before.
+            let mut differences = |v: f64, old: f64| {
+                let (v, old) = (v as i64, old as i64);
+                let now = v.wrapping_sub(neighbour);
+                let before = old.wrapping_sub(old_neighbour);
+                (neighbour, old_neighbour) = (v, old);
+                (now, before)
+            };
+            let rows = side.iter().zip(values).zip(deltas);
+            if first {
+                bits.varbit_ints(rows.map(|((v, _), _)| differences(*v, 0.0).0));
+            } else {
+                bits.varbit_ints(rows.map(|((v, old), delta)| {
+                    let (now, before) = differences(*v, *old);
+                    let grown = now.wrapping_sub(before);
+                    grown.wrapping_sub(std::mem::replace(delta, grown))
+                }));
             }
+            at = end;
         }
     }
 }

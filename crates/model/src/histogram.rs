@@ -45,17 +45,27 @@ pub struct FloatHistogram {
 
 /// From here on floats leave out integers.
 const INTEGERS_END: f64 = (1u64 << 53) as f64;
+/// From here on floats have no fractions.
+const FRACTIONS_END: f64 = (1u64 << 52) as f64;
+
+/// Whole, not negative and below 2^53. A sum with 2^52 has no fraction: it rounds.
+#[inline]
+fn is_count(v: f64) -> bool {
+    (v >= 0.0) & (v < INTEGERS_END) & ((v >= FRACTIONS_END) | ((v + FRACTIONS_END) - FRACTIONS_END == v))
+}
+
+/// [`is_count`] of all. Without a way out, so that the compiler looks at several at once.
+fn are_counts(list: &[f64]) -> bool {
+    list.iter().fold(true, |all, v| all & is_count(*v))
+}
 
 impl FloatHistogram {
     /// Whether it is one of integers, and can be stored as such: all counts are whole, not negative and below
     /// 2^53. Larger ones cannot be told apart here and go on as floats.
     pub fn holds_integers(&self) -> bool {
-        // Rounding by way of an integer is exact here, and not a call as `fract` is.
-        let whole = |v: &f64| *v >= 0.0 && *v < INTEGERS_END && *v as i64 as f64 == *v;
         self.integer
-            && whole(&self.count)
-            && whole(&self.zero_count)
-            && self.positive_buckets.iter().chain(&self.negative_buckets).all(whole)
+            && [self.count, self.zero_count].iter().all(|v| is_count(*v))
+            && [&self.positive_buckets, &self.negative_buckets].iter().all(|buckets| are_counts(buckets))
     }
 }
 
@@ -67,3 +77,21 @@ mod trim;
 
 pub use arithmetic::{Combined, Compensation, IncompatibleSchemas};
 pub use buckets::Bucket;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_whole() {
+        let end = INTEGERS_END;
+        for v in [0.0, -0.0, 1.0, 4.0e9, FRACTIONS_END - 1.0, FRACTIONS_END, FRACTIONS_END + 1.0, end - 1.0] {
+            assert!(is_count(v), "{v}");
+        }
+        for v in [-1.0, 0.5, -0.5, 1.0 + f64::EPSILON, 5e-324, FRACTIONS_END - 0.5, 4e15 + 0.5, end, f64::NAN]
+        {
+            assert!(!is_count(v), "{v}");
+        }
+        assert!(!is_count(f64::INFINITY) && !is_count(f64::NEG_INFINITY));
+    }
+}

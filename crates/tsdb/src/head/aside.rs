@@ -5,7 +5,6 @@
 //! fingerprint.
 
 use super::entry::{ASIDE, CutRule, HISTOGRAM, INTEGER, range_end};
-use super::histogram::fingerprint;
 use super::mapper::Mapper;
 use super::page::{Cells, Mapped};
 use chunk::{Appended, Encoding, HistogramChunk, Xor2Chunk};
@@ -199,8 +198,9 @@ impl Place<'_> {
         moved
     }
 
-    /// Appends a histogram newer than the last sample of the series; `start` is its start timestamp.
-    pub(crate) fn append_histogram(mut self, t: i64, start: i64, h: &FloatHistogram) -> Moved {
+    /// Appends a histogram newer than the last sample of the series; `start` is its start timestamp, `value` its
+    /// fingerprint.
+    pub(crate) fn append_histogram(&mut self, t: i64, start: i64, h: &FloatHistogram, value: u64) -> Moved {
         let mut moved = Moved::default();
         self.close_entry(&mut moved);
         let encoding = Encoding::of_histograms(h.holds_integers(), self.kinds.histogram_starts);
@@ -229,7 +229,7 @@ impl Place<'_> {
             self.open(Growing::Histograms(HistogramChunk::begin(encoding, t, start, h, hint)), t, &mut moved);
         }
         let integer = if encoding.is_integer() { INTEGER } else { 0 };
-        self.cells.entry(self.slot).set_last_aside(t, fingerprint(h), ASIDE | HISTOGRAM | integer);
+        self.cells.entry(self.slot).set_last_aside(t, value, ASIDE | HISTOGRAM | integer);
         moved
     }
 }

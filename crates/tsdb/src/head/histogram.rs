@@ -8,27 +8,37 @@ const MAX_BUCKETS: usize = 1 << 16;
 
 /// Stands for the value of a histogram where a float has its bits: a NaN that no sender makes. Hints do not count.
 pub(crate) fn fingerprint(h: &FloatHistogram) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let step = |state: u64, n: u64| {
+        let state = (state ^ n).wrapping_mul(FACTOR);
+        state ^ state >> 29
+    };
     let mut state = 0xcbf2_9ce4_8422_2325u64;
-    let mut mix = |n: u64| {
-        state = (state ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        state ^= state >> 29;
+    let mut mix = |n: u64| state = step(state, n);
+    // Four at a time: each step waits for the one before.
+    let all = |list: &[f64]| {
+        let mut lanes = [1u64, 2, 3, 4];
+        let (fours, rest) = list.as_chunks::<4>();
+        for four in fours {
+            lanes.iter_mut().zip(four).for_each(|(lane, v)| *lane = step(*lane, v.to_bits()));
+        }
+        lanes.iter_mut().zip(rest).for_each(|(lane, v)| *lane = step(*lane, v.to_bits()));
+        lanes.iter().fold(list.len() as u64, |sum, lane| step(sum, *lane))
     };
     mix(u64::from(h.integer));
     if is_stale_nan(h.sum) {
         mix(h.sum.to_bits());
     } else {
         mix(h.schema as u64);
-        for v in [h.zero_threshold, h.zero_count, h.count, h.sum] {
-            mix(v.to_bits());
-        }
+        mix(all(&[h.zero_threshold, h.zero_count, h.count, h.sum]));
         for (spans, buckets) in
             [(&h.positive_spans, &h.positive_buckets), (&h.negative_spans, &h.negative_buckets)]
         {
             mix(spans.len() as u64);
             spans.iter().for_each(|s| mix(u64::from(s.offset as u32) << 32 | u64::from(s.length)));
-            buckets.iter().for_each(|v| mix(v.to_bits()));
+            mix(all(buckets));
         }
-        h.custom_values.iter().for_each(|v| mix(v.to_bits()));
+        mix(all(&h.custom_values));
     }
     0xfff8_0000_0000_0001 | state >> 13
 }
@@ -47,8 +57,8 @@ pub(crate) fn is_sound(h: &FloatHistogram) -> bool {
 }
 
 /// Upstream's `FloatHistogram.Validate`, or `Histogram.Validate` for integers, with their texts, and a ceiling of
-/// buckets.
-pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
+/// buckets. Tells whether it holds integers ([`FloatHistogram::holds_integers`]).
+pub(crate) fn validate(h: &FloatHistogram) -> Result<bool, String> {
     const NEGATIVE_BUCKET: &str = "histogram has a bucket whose observation count is negative";
     let size = h.positive_buckets.len().saturating_add(h.negative_buckets.len());
     let side = h.positive_spans.len().saturating_add(h.negative_spans.len()).max(h.custom_values.len());
@@ -87,10 +97,29 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
         return Err(format!("observation count is  {}: histogram's observation count is negative", h.count));
     }
     buckets(&h.positive_buckets).map_err(|e| format!("positive side: {e}"))?;
-    return if h.holds_integers() { whole_count(h) } else { Ok(()) };
+    let whole = h.holds_integers();
+    if whole {
+        whole_count(h)?;
+    }
+    return Ok(whole);
 
-    /// All sums are exact, up to 2^16 buckets of less than 2^53 each.
+    /// The sum of whole numbers, exact below 2^53. In four parts, none of which waits for another.
+    fn sum(list: &[f64]) -> f64 {
+        let mut lanes = [0.0; 4];
+        let (fours, rest) = list.as_chunks::<4>();
+        for four in fours {
+            lanes.iter_mut().zip(four).for_each(|(lane, v)| *lane += v);
+        }
+        lanes.iter().chain(rest).sum()
+    }
+
     fn whole_count(h: &FloatHistogram) -> Result<(), String> {
+        let found = sum(&h.positive_buckets) + sum(&h.negative_buckets) + h.zero_count;
+        // A count is below 2^53: a sum that equals it was exact.
+        if found == h.count {
+            return Ok(());
+        }
+        // All sums are exact, up to 2^16 buckets of less than 2^53 each.
         let sides = h.positive_buckets.iter().chain(&h.negative_buckets);
         let whole = |v: f64| u128::from(v as u64);
         let found = sides.map(|v| whole(*v)).sum::<u128>() + whole(h.zero_count);
@@ -111,12 +140,11 @@ pub(crate) fn validate(h: &FloatHistogram) -> Result<(), String> {
     }
 
     fn buckets(list: &[f64]) -> Result<(), String> {
-        match list.iter().enumerate().find(|(_, v)| **v < 0.0) {
-            Some((at, v)) => {
-                Err(format!("bucket number {} has observation count of {v}: {NEGATIVE_BUCKET}", at + 1))
-            }
-            None => Ok(()),
+        if !list.iter().fold(false, |any, v| any | (*v < 0.0)) {
+            return Ok(());
         }
+        let (at, v) = list.iter().enumerate().find(|(_, v)| **v < 0.0).unwrap_or((0, &f64::NAN));
+        Err(format!("bucket number {} has observation count of {v}: {NEGATIVE_BUCKET}", at + 1))
     }
 }
 

@@ -96,15 +96,23 @@ impl RecordBuf {
     /// Records of histograms, as many as it takes to keep the order: one has histograms of one kind. Types 7 to 10,
     /// or 12 and 13, which have start timestamps.
     pub fn histograms<'h>(&mut self, with_starts: bool, rows: impl IntoIterator<Item = HistogramEntry<'h>>) {
-        let mut rows = rows.into_iter().peekable();
-        while let Some(first) = rows.next() {
-            let kind = RecordType::of_histogram(first.histogram, with_starts);
+        let mut rows = rows.into_iter();
+        let kind_of = |row: &HistogramEntry<'_>| RecordType::of_histogram(row.histogram, with_starts);
+        let Some(mut row) = rows.next() else { return };
+        let mut kind = kind_of(&row);
+        'records: loop {
             let mut record = self.raw_histograms(kind);
-            record.push(&first);
-            while let Some(row) =
-                rows.next_if(|row| RecordType::of_histogram(row.histogram, with_starts) == kind)
-            {
+            loop {
                 record.push(&row);
+                row = match rows.next() {
+                    Some(next) => next,
+                    None => return,
+                };
+                let own = kind_of(&row);
+                if own != kind {
+                    kind = own;
+                    continue 'records;
+                }
             }
         }
     }
@@ -357,7 +365,7 @@ impl<'a> StartsRecord<'a> {
 
 /// Writes a signed varint at `at`; gives the place behind it.
 #[inline]
-fn put_zigzag(row: &mut [u8; 2 * MAX_LEN + 8], at: usize, n: i64) -> usize {
+fn put_zigzag<const N: usize>(row: &mut [u8; N], at: usize, n: i64) -> usize {
     let (mut n, mut at) = (zigzag(n), at);
     while n >= 0x80 {
         row[at] = n as u8 | 0x80;
@@ -396,14 +404,19 @@ pub(crate) fn put_histogram(out: &mut Vec<u8>, h: &FloatHistogram, integer: bool
     }
     for buckets in [&h.positive_buckets, &h.negative_buckets] {
         put_u64(out, buckets.len() as u64);
+        if !integer {
+            buckets.iter().for_each(|v| float(out, *v));
+            continue;
+        }
         let mut neighbour = 0i64;
-        for v in buckets {
-            if integer {
-                put_i64(out, (*v as i64).wrapping_sub(neighbour));
+        // Put together aside and appended at once.
+        for some in buckets.chunks(16) {
+            let (mut row, mut len) = ([0; 16 * MAX_LEN], 0);
+            for v in some {
+                len = put_zigzag(&mut row, len, (*v as i64).wrapping_sub(neighbour));
                 neighbour = *v as i64;
-            } else {
-                float(out, *v);
             }
+            out.extend_from_slice(&row[..len]);
         }
     }
     if h.schema == CUSTOM_BUCKETS_SCHEMA {

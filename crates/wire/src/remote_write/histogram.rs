@@ -82,22 +82,20 @@ fn deltas(
     sum: &mut i64,
     out: &mut Vec<f64>,
 ) -> Result<(), ProtoError> {
-    let mut one = |cursor: &mut Cursor<'_>| -> Result<(), ProtoError> {
+    if field.wire == WireType::Varint {
         *sum = sum.wrapping_add(cursor.sint()?);
         out.push(*sum as f64);
-        Ok(())
-    };
-    match field.wire {
-        WireType::Varint => one(cursor),
-        _ => {
-            field.expect(WireType::Len, name)?;
-            let mut packed = cursor.message()?;
-            while !packed.is_empty() {
-                one(&mut packed)?;
-            }
-            Ok(())
-        }
+        return Ok(());
     }
+    field.expect(WireType::Len, name)?;
+    let mut packed = cursor.message()?;
+    // As many as there are last bytes.
+    out.reserve(packed.rest().iter().filter(|byte| **byte < 0x80).count());
+    while !packed.is_empty() {
+        *sum = sum.wrapping_add(packed.sint()?);
+        out.push(*sum as f64);
+    }
+    Ok(())
 }
 
 fn doubles(

@@ -8,6 +8,7 @@ use super::snapshot::OpenChunk;
 use super::{Replay, Unknown};
 use crate::head::Head;
 use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM};
+use crate::head::histogram::{fingerprint, is_sound};
 use crate::head::ooo::{LATE_CAP, write_late};
 use crate::head::page::{Mapped, Walk};
 use model::Sample;
@@ -122,11 +123,13 @@ impl Tally {
             if entry.is(HAS_LAST) && row.t <= entry.last_t {
                 continue;
             }
-            if !crate::head::histogram::is_sound(&row.histogram) {
+            if !is_sound(&row.histogram) {
                 self.bad_histograms += 1;
                 continue;
             }
-            let moved = head.place(cells, slot, series).append_histogram(row.t, row.start, &row.histogram);
+            let value = fingerprint(&row.histogram);
+            let mut place = head.place(cells, slot, series);
+            let moved = place.append_histogram(row.t, row.start, &row.histogram, value);
             self.chunks += moved.opened;
             self.saw(row.t, row.t);
         }
@@ -372,7 +375,7 @@ impl Replay<'_> {
                 self.tally.unknown.note(&self.head.table, row.series);
                 continue;
             };
-            if !crate::head::histogram::is_sound(&row.histogram) {
+            if !is_sound(&row.histogram) {
                 self.tally.bad_histograms += 1;
                 continue;
             }

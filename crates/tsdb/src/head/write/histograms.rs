@@ -25,6 +25,8 @@ pub(super) struct HistogramItem {
     /// Start timestamp in ms, 0 for none.
     start: i64,
     histogram: Arc<FloatHistogram>,
+    /// Of the histogram.
+    fingerprint: u64,
     pub(super) late: bool,
 }
 
@@ -82,17 +84,21 @@ impl Seen<'_> {
     ) -> bool {
         let (t, start) = (histogram.t, if head.options.store_starts { histogram.start } else { 0 });
         let mut histogram = histogram.histogram.clone();
-        if let Err(what) = validate(&histogram) {
-            refuse(out, self.row, kind, at, RejectReason::InvalidHistogram(what));
-            return true;
-        }
-        if histogram.integer && !histogram.holds_integers() {
+        let whole = match validate(&histogram) {
+            Ok(whole) => whole,
+            Err(what) => {
+                refuse(out, self.row, kind, at, RejectReason::InvalidHistogram(what));
+                return true;
+            }
+        };
+        if histogram.integer && !whole {
             // Too large to be told apart as integers: it goes on as floats.
             Arc::make_mut(&mut histogram).integer = false;
         }
         let value = fingerprint(&histogram);
         let (series, row) = (self.series, self.row);
-        let mut item = HistogramItem { series, row, at, kind, t, start, histogram, late: false };
+        let mut item =
+            HistogramItem { series, row, at, kind, t, start, histogram, fingerprint: value, late: false };
         match bounds.verdict(self.last, self.known, Sample { t, v: f64::from_bits(value) }) {
             Verdict::Append => {
                 if self.is_taken(bounds, items, list) {
@@ -159,7 +165,7 @@ impl HeadWriter {
             let mut late = item.late;
             if !late && entry.is(HAS_LAST) && item.t <= entry.last_t {
                 // An earlier row of this batch came in between.
-                let s = Sample { t: item.t, v: f64::from_bits(fingerprint(&item.histogram)) };
+                let s = Sample { t: item.t, v: f64::from_bits(item.fingerprint) };
                 match bounds.verdict(last_of(entry), !entry.is(LAST_ON_DISK), s) {
                     _ if item.kind == RowKind::Histogram && self.zeros.is_histogram(item.at) => {
                         refuse(out, item.row, item.kind, item.at, RejectReason::OutOfOrder);
@@ -186,8 +192,8 @@ impl HeadWriter {
             }
             let last_t = cells.peek(slot).last_t;
             cells.history.note(applying, slot, last_t);
-            let moved =
-                head.place(cells, slot, item.series).append_histogram(item.t, item.start, &item.histogram);
+            let mut place = head.place(cells, slot, item.series);
+            let moved = place.append_histogram(item.t, item.start, &item.histogram, item.fingerprint);
             sum.opened += moved.opened;
             sum.mapped += moved.mapped;
             sum.min = sum.min.min(item.t);
