@@ -158,19 +158,18 @@ impl HistogramChunk {
 
     fn put_integers(&mut self, h: &FloatHistogram, first: bool, is_stale: bool) {
         let HistogramChunk { bits, values, deltas, sum_window, .. } = self;
-        for ((old, delta), v) in values.iter().zip(deltas.iter_mut()).zip([h.count, h.zero_count]) {
-            if first {
-                bits.varbit_uint(v as u64);
-                continue;
-            }
-            let before = *delta;
-            *delta = (v as i64).wrapping_sub(*old as i64);
-            // A stale marker counts nothing, which needs no telling.
-            bits.varbit_int(if is_stale { 0 } else { delta.wrapping_sub(before) });
-        }
         if first {
+            bits.varbit_uint(h.count as u64);
+            bits.varbit_uint(h.zero_count as u64);
             bits.put(h.sum.to_bits(), 64);
         } else {
+            let rows = values.iter().zip(deltas.iter_mut()).zip([h.count, h.zero_count]);
+            bits.varbit_ints(rows.map(|((old, delta), v)| {
+                let grown = (v as i64).wrapping_sub(*old as i64);
+                let before = std::mem::replace(delta, grown);
+                // A stale marker counts nothing, which needs no telling.
+                if is_stale { 0 } else { grown.wrapping_sub(before) }
+            }));
             bits.xor(values[SUM].to_bits() ^ h.sum.to_bits(), sum_window);
         }
         let mut at = HEAD;

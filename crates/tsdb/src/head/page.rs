@@ -111,15 +111,21 @@ impl Cells {
     }
 
     pub(crate) fn put(&mut self, slot: usize, entry: Entry, pairs: &[u32]) {
-        if self.pairs.capacity() - self.pairs.len() < pairs.len() + 1 {
-            // Small steps instead of doubling: at most 8 KiB are ever idle.
-            self.pairs.reserve_exact(2048.max(pairs.len() + 1));
-        }
         self.unfold();
+        if self.pairs.capacity() - self.pairs.len() < pairs.len() + 1 {
+            // Doubled while the page fills, so that little is copied; what is idle then is given back. Late comers to
+            // a full page take small steps.
+            let full = self.entries[PAGE_SERIES - 1].is(LIVE);
+            let step = if full { 2048 } else { self.pairs.len().max(2048) };
+            self.pairs.reserve_exact(step.max(pairs.len() + 1));
+        }
         self.pairs_at[slot] = self.pairs.len() as u32;
         self.pairs.push(pairs.len() as u32);
         self.pairs.extend_from_slice(pairs);
         self.entries[slot] = entry;
+        if slot == PAGE_SERIES - 1 {
+            self.pairs.shrink_to_fit();
+        }
     }
 
     /// Pair ids of a series, sorted by label name.

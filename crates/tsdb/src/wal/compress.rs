@@ -112,21 +112,25 @@ impl Compressor {
 /// Decompresses into `out` (cleared first).
 pub(crate) fn unpack(kind: Compression, packed: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
     const BAD: RecordError = RecordError::Truncated("compressed data");
-    out.clear();
     match kind {
-        Compression::None => out.extend_from_slice(packed),
+        Compression::None => {
+            out.clear();
+            out.extend_from_slice(packed);
+        }
         Compression::Snappy => {
             let len = snap::raw::decompress_len(packed).map_err(|_| BAD)?;
             // Snappy cannot shrink more than about 21 times, so a lying length claims no memory.
             if len > MAX_RECORD_BYTES || len / 32 > packed.len() {
                 return Err(BAD);
             }
+            // What is there is overwritten, so only what is missing has to be zeros.
             out.resize(len, 0);
             let got = snap::raw::Decoder::new().decompress(packed, out).map_err(|_| BAD)?;
             out.truncate(got);
         }
         Compression::Zstd => {
             use std::io::Read;
+            out.clear();
             let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| BAD)?;
             decoder.take(MAX_RECORD_BYTES as u64).read_to_end(out).map_err(|_| BAD)?;
         }

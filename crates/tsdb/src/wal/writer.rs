@@ -21,6 +21,8 @@ use storage::feed::Position;
 
 /// Buffers above this size are given back after use.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
+/// Longest of usual records: after these, room for longer ones is given back.
+const USUAL_RECORD_BYTES: usize = 256 << 10;
 
 /// A log that is open for writing. Cloning shares it; any thread may write.
 #[derive(Clone)]
@@ -257,8 +259,12 @@ impl Inner {
     }
 
     fn give_back(&self, mut compressor: Compressor) {
+        let usual = compressor.parts.iter().all(|part| part.raw_len <= USUAL_RECORD_BYTES);
         compressor.bytes.clear();
         compressor.parts.clear();
+        if usual {
+            compressor.bytes.shrink_to(2 * USUAL_RECORD_BYTES);
+        }
         if compressor.bytes.capacity() <= KEPT_BUFFER_BYTES {
             let mut kept = self.compressors.lock();
             if kept.len() < 16 {

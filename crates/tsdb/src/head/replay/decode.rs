@@ -222,7 +222,7 @@ pub(super) fn decode(
     lanes: usize,
 ) {
     let (samples, flat, key, before) = Default::default();
-    let mut decoder = Decoder { table, pool, log, lanes, samples, flat, key, before };
+    let mut decoder = Decoder { table, pool, log, lanes, samples, flat, key, before, usual_rows: 0 };
     let mut unpacked = Vec::new();
     for mut parcel in parcels {
         decoder.decode(&mut parcel, &mut unpacked);
@@ -262,6 +262,8 @@ struct Decoder<'a> {
     key: Vec<u8>,
     /// Labels of the series before, of a snapshot.
     before: Vec<u8>,
+    /// Series of the record before.
+    usual_rows: usize,
 }
 
 impl Decoder<'_> {
@@ -336,6 +338,7 @@ impl Decoder<'_> {
             Some(RecordType::Series) => {
                 let mut rows = SeriesRows::default();
                 let done = self.series(data, &mut rows);
+                self.usual_rows = rows.rows.len();
                 if let Err(e) = &done
                     && rows.rows.is_empty()
                 {
@@ -384,6 +387,7 @@ impl Decoder<'_> {
 
     fn series(&mut self, data: &[u8], out: &mut SeriesRows) -> Result<(), record::RecordError> {
         out.bytes.reserve(data.len() / 3);
+        out.rows.reserve(self.usual_rows);
         // Labels of the row before, as ranges of the record.
         let mut before: Vec<(&[u8], &[u8])> = Vec::new();
         let mut labels: Vec<(&[u8], &[u8])> = Vec::new();

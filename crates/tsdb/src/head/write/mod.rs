@@ -27,6 +27,8 @@ use verdict::Item;
 /// Scratch above this size is given back after an unusual batch.
 const KEPT_ITEMS: usize = 1 << 16;
 const KEPT_RECORD_BYTES: usize = 4 << 20;
+/// Records of batches without new series are shorter: after one of these the room for longer ones is given back.
+const USUAL_RECORD_BYTES: usize = 256 << 10;
 
 pub(crate) struct HeadWriter {
     head: Arc<Head>,
@@ -83,11 +85,12 @@ impl HeadWriter {
         self.unlogged.clear();
         self.learn.clear();
         self.exemplars.clear();
+        let usual = self.record.byte_len() <= USUAL_RECORD_BYTES;
         self.record.clear();
         self.conflict = false;
         self.items.shrink_to(KEPT_ITEMS);
         self.misses.shrink_to(KEPT_ITEMS);
-        self.record.shrink_over(KEPT_RECORD_BYTES);
+        self.record.shrink_over(if usual { USUAL_RECORD_BYTES } else { KEPT_RECORD_BYTES });
     }
 
     /// Leaves out series that another batch has logged meanwhile.
