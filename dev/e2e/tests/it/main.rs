@@ -8,5 +8,6 @@ mod dropin;
 mod flow;
 mod full_disk;
 mod plan;
+mod starts;
 mod tls;
 mod twins;
