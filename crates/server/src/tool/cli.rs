@@ -395,10 +395,18 @@ pub(crate) fn message(e: &clap::Error) -> String {
                 None => "command not specified".to_owned(),
             }
         }
-        ErrorKind::MissingRequiredArgument => match name.split(',').next().unwrap_or("") {
-            flag if flag.starts_with("--") => format!("required flag(s) '{}' not provided", bare(flag)),
-            word => format!("required argument '{}' not provided", bare(word)),
-        },
+        ErrorKind::MissingRequiredArgument => {
+            let missing = text(ContextKind::InvalidArg);
+            let missing: Vec<String> = missing.split(',').map(bare).collect();
+            let flags: Vec<String> =
+                missing.iter().filter(|n| n.starts_with("--")).map(|n| format!("'{n}'")).collect();
+            match flags.is_empty() {
+                true => {
+                    format!("required argument '{}' not provided", missing.first().map_or("", String::as_str))
+                }
+                false => format!("required flag(s) {} not provided", flags.join(", ")),
+            }
+        }
         ErrorKind::InvalidValue if !text(ContextKind::ValidValue).is_empty() => {
             let (allowed, got) = (text(ContextKind::ValidValue), text(ContextKind::InvalidValue));
             format!("enum value must be one of {allowed}, got '{got}'")

@@ -14,6 +14,9 @@ use url::Url;
 /// Longest answer that is read.
 const MAX_BODY_BYTES: u64 = 1 << 30;
 
+/// How texts of faults begin that promtool finds before it runs a command.
+pub(crate) const FATAL: &str = "promtool: error: ";
+
 /// A client on a runtime of its own, for code that has nothing else to do while it waits.
 pub(crate) struct Client {
     http: HttpClient,
@@ -31,17 +34,17 @@ impl Client {
     pub(crate) fn new(m: &ArgMatches, url: Option<&Url>) -> Result<Client, String> {
         let file = m.try_get_one::<String>("http.config.file").ok().flatten();
         if file.is_some() && url.is_some_and(|u| !u.username().is_empty()) {
-            return Err(
-                "Cannot set base auth in the server URL and use a http.config.file at the same time".into()
-            );
+            return Err(format!(
+                "{FATAL}Cannot set base auth in the server URL and use a http.config.file at the same time"
+            ));
         }
         let config = match file {
             None => HttpClientConfig::default(),
             Some(file) => read_http_config(Path::new(file))
-                .map_err(|e| format!("Failed to load HTTP config file: {e}"))?,
+                .map_err(|e| format!("{FATAL}Failed to load HTTP config file: {e}"))?,
         };
         let http = HttpClient::new(&config, ClientOptions::default())
-            .map_err(|e| format!("Failed to create a new HTTP round tripper: {e}"))?;
+            .map_err(|e| format!("{FATAL}Failed to create a new HTTP round tripper: {e}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Client { http, runtime: runtime.map_err(|e| format!("cannot start the runtime: {e}"))? })
     }

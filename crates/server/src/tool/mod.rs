@@ -71,7 +71,12 @@ pub(crate) fn run(program: &str, args: &[String]) -> u8 {
         return 0;
     }
     let command = cli::command(program);
-    let argv = std::iter::once(program.to_owned()).chain(args.iter().cloned());
+    // The rest of a short flag is its value, `=` included: `-t=~`.
+    let args = args.iter().flat_map(|arg| match arg.strip_prefix("-t") {
+        Some(value) if value.starts_with('=') => vec!["-t".to_owned(), value.to_owned()],
+        _ => vec![arg.clone()],
+    });
+    let argv = std::iter::once(program.to_owned()).chain(args);
     match command.try_get_matches_from(argv) {
         Ok(found) => dispatch(&found),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {

@@ -1,6 +1,6 @@
 //! `query instant`, `range`, `series`, `labels`: ask a server and print its answer.
 
-use super::client::{Client, join, server_url};
+use super::client::{Client, FATAL, join, server_url};
 use super::print::{self, Format};
 use super::text::parse_time;
 use super::{FAILED, failed, many, one};
@@ -53,7 +53,10 @@ impl ApiError {
 
 impl<'m> Server<'m> {
     fn of(m: &'m ArgMatches) -> Result<Self, u8> {
-        let wrong = |e| failed(format_args!("error creating API client: {e}"));
+        let wrong = |e: String| match e.starts_with(FATAL) {
+            true => failed(e),
+            false => failed(format_args!("error creating API client: {e}")),
+        };
         let url = server_url(one(m, "server")).map_err(wrong)?;
         Server::at(m, url).map_err(wrong)
     }
@@ -80,22 +83,26 @@ impl<'m> Server<'m> {
 
     /// `data` of the answer; asked by POST where `post` says so, by GET when the server does not take that.
     pub(crate) fn ask(&self, path: &str, params: &Params, post: bool) -> Result<Value, ApiError> {
-        let form = Serializer::new(String::new()).extend_pairs(params).finish();
+        let mut sorted = params.clone();
+        sorted.sort_by_key(|(name, _)| *name);
+        let form = Serializer::new(String::new()).extend_pairs(&sorted).finish();
+        // As promtool, which passes warnings over elsewhere.
+        let warn = path.starts_with("/api/v1/label/");
         let url = join(&self.url, path);
         if post {
             let (status, body) = self.send(Method::POST, &url, &[FORM], &form)?;
             if !matches!(status, 403 | 405 | 501) {
-                return data(status, &body);
+                return data(status, &body, warn);
             }
         }
         let mut url = url;
         url.set_query(Some(&form));
         let (status, body) = self.send(Method::GET, &url, &[], "")?;
-        data(status, &body)
+        data(status, &body, warn)
     }
 }
 
-fn data(status: u16, body: &[u8]) -> Result<Value, ApiError> {
+fn data(status: u16, body: &[u8], warn: bool) -> Result<Value, ApiError> {
     if status / 100 != 2 && !matches!(status, 400 | 422) {
         let text = match status / 100 {
             4 => format!("client_error: client error: {status}"),
@@ -106,7 +113,7 @@ fn data(status: u16, body: &[u8]) -> Result<Value, ApiError> {
     }
     let bad = |text: &str| ApiError::plain(format_args!("bad_response: {text}"));
     let mut answer: Value = serde_json::from_slice(body).map_err(|e| bad(&e.to_string()))?;
-    if let Some(warnings) = answer.get("warnings").and_then(Value::as_array) {
+    if let Some(warnings) = answer.get("warnings").and_then(Value::as_array).filter(|_| warn) {
         warnings.iter().for_each(|w| eprintln!("query warning: {}", w.as_str().unwrap_or("")));
     }
     let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("");

@@ -68,7 +68,7 @@ fn queries() {
 
     const VALUES: &str = r#"{"status":"success","data":["p","q"]}"#;
     let request = answered("200 OK", VALUES, &["query", "labels", "URL", "job"], (0, "p\nq\n", ""));
-    assert!(request.starts_with(b"GET /api/v1/label/job/values?start="));
+    assert!(request.starts_with(b"GET /api/v1/label/job/values?end="));
 
     const BAD: &str = r#"{"status":"error","errorType":"bad_data","error":"no"}"#;
     answered(
@@ -190,8 +190,8 @@ fn rules_over_the_past() {
     assert_eq!(got.code, Some(0), "{got:?}");
     let request = String::from_utf8(asked.recv().expect("asked")).expect("text");
     // At the times at which a server evaluates this group of this file.
-    let form = "query=sum%28a%29&start=1700000057.4267";
-    assert!(request.contains(form) && request.ends_with("&end=1700000200&step=60"), "{request}");
+    let form = "\r\nend=1700000200&query=sum%28a%29&start=1700000057.4267";
+    assert!(request.contains(form) && request.ends_with("&step=60"), "{request}");
     let dump = "{__name__=\"job:a:sum\", env=\"prod\", team=\"z\"} 1 1700000057427\n\
                 {__name__=\"job:a:sum\", env=\"prod\", team=\"z\"} +Inf 1700000117427\n";
     check(dir, &["tsdb", "dump", "out"], "", (0, dump, ""));
