@@ -1,9 +1,12 @@
 //! Metrics of the HTTP server: requests, latencies and sizes by handler.
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::Response;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use meter::{Counter, Histogram, Registry, Vector};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// The three families of upstream's web handler.
@@ -58,9 +61,53 @@ impl HttpMetrics {
 }
 
 impl HandlerMetrics {
-    pub(crate) fn observe(&self, since: Instant, response: &Response<Body>) {
+    /// Notes a reply; one of unknown length when it has been sent or given up.
+    pub(crate) fn observe(&self, since: Instant, response: Response<Body>) -> Response<Body> {
         self.requests.with(&[response.status().as_str(), &self.name]).inc();
-        self.duration.observe(since.elapsed().as_secs_f64());
-        self.size.observe(response.body().size_hint().lower() as f64);
+        let (duration, size) = (self.duration.clone(), self.size.clone());
+        let mut sent = Sent { since, bytes: 0, duration, size };
+        match response.body().size_hint().exact() {
+            Some(bytes) => {
+                sent.bytes = bytes;
+                response
+            }
+            None => response.map(|body| Body::new(Counted { body, sent })),
+        }
+    }
+}
+
+/// A reply that is counted when it is dropped.
+struct Sent {
+    since: Instant,
+    bytes: u64,
+    duration: Histogram,
+    size: Histogram,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.duration.observe(self.since.elapsed().as_secs_f64());
+        self.size.observe(self.bytes as f64);
+    }
+}
+
+struct Counted {
+    body: Body,
+    sent: Sent,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.sent.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
     }
 }

@@ -4,6 +4,7 @@
 //! and values are written plainly, all other texts with `<`, `>` and `&` escaped.
 
 use bytes::Bytes;
+use model::float::{push_plain, push_short};
 use model::{FloatHistogram, Labels};
 
 /// Size at which a piece of a long text is set aside, so that growing never copies much.
@@ -23,6 +24,20 @@ impl Json {
         Json { out: Vec::with_capacity(bytes), ..Json::default() }
     }
 
+    /// Bytes since the last piece.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Hands over what has been written since the last time; `next` bytes are reserved for what follows.
+    pub fn take(&mut self, next: usize) -> Vec<u8> {
+        std::mem::replace(&mut self.out, Vec::with_capacity(next))
+    }
+
     /// The text in pieces.
     pub fn into_pieces(mut self) -> Vec<Bytes> {
         if !self.out.is_empty() {
@@ -39,16 +54,22 @@ impl Json {
         self.into_pieces().concat()
     }
 
-    /// Call between elements of long lists: sets a large piece aside. Gives the bytes of that piece, 0 if it was not
-    /// yet time.
-    pub fn pause(&mut self) -> usize {
-        if self.out.len() < PIECE_BYTES {
-            return 0;
+    /// Call between elements of long lists: sets a large piece aside.
+    pub fn pause(&mut self) {
+        if self.out.len() >= PIECE_BYTES {
+            let piece = self.take(PIECE_BYTES + PIECE_BYTES / 4);
+            self.done.push(Bytes::from(piece));
         }
-        let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4));
-        let bytes = piece.len();
-        self.done.push(Bytes::from(piece));
-        bytes
+    }
+
+    /// `,"warnings":[…],"infos":[…]`, as far as there are any.
+    pub fn notes(&mut self, warnings: &[String], infos: &[String]) -> &mut Self {
+        for (key, list) in [("warnings", warnings), ("infos", infos)] {
+            if !list.is_empty() {
+                self.raw(",").key(key).texts(list.iter().map(String::as_str));
+            }
+        }
+        self
     }
 
     /// Bytes that are JSON already.
@@ -66,12 +87,12 @@ impl Json {
     }
 
     pub fn int(&mut self, n: i64) -> &mut Self {
-        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        push_short(itoa::Buffer::new().format(n).as_bytes(), &mut self.out);
         self
     }
 
     pub fn uint(&mut self, n: u64) -> &mut Self {
-        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        push_short(itoa::Buffer::new().format(n).as_bytes(), &mut self.out);
         self
     }
 
@@ -132,8 +153,9 @@ impl Json {
     pub fn label_text(&mut self, text: &str) -> &mut Self {
         self.out.push(b'"');
         let bytes = text.as_bytes();
-        if bytes.iter().all(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
-            self.out.extend_from_slice(bytes);
+        // Looked at without an early end, so that the loop is done in wide registers.
+        if bytes.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\')) {
+            push_short(bytes, &mut self.out);
         } else {
             for &b in bytes {
                 if b < 0x20 || b == b'"' || b == b'\\' {
@@ -210,15 +232,11 @@ impl Json {
         // Counts and states are whole numbers far more often than not.
         if v == v.trunc() && v.abs() < 1e15 && (v != 0.0 || v.is_sign_positive()) {
             self.int(v as i64);
+        } else if (1e-6..1e21).contains(&v.abs()) || !v.is_finite() || v == 0.0 {
+            push_plain(v, &mut self.out);
         } else {
-            let magnitude = v.abs();
-            let text = &mut self.scratch;
-            text.clear();
-            if v.is_finite() && !(1e-6..1e21).contains(&magnitude) && magnitude != 0.0 {
-                model::float::format_go(v, text);
-            } else {
-                model::float::format_plain(v, text);
-            }
+            self.scratch.clear();
+            model::float::format_go(v, &mut self.scratch);
             self.out.extend_from_slice(self.scratch.as_bytes());
         }
         self.out.push(b'"');
@@ -229,6 +247,12 @@ impl Json {
     pub fn point(&mut self, t: i64, v: f64) -> &mut Self {
         self.out.push(b'[');
         self.timestamp(t).raw(",").value(v).raw("]")
+    }
+
+    /// The point of a step, without what stands before its value being made again.
+    pub(crate) fn step_point(&mut self, step: &StepText, v: f64) -> &mut Self {
+        step.push(&mut self.out);
+        self.value(v).raw("]")
     }
 
     /// `[1435781451.781,{"count":"1",…}]`
@@ -259,6 +283,55 @@ impl Json {
             self.value(bucket.upper).raw(",").value(bucket.count).raw("]");
         }
         self.raw(if first { "}" } else { "]}" })
+    }
+}
+
+/// `[1435781451.781,`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepText {
+    text: [u8; 31],
+    len: u8,
+}
+
+impl StepText {
+    fn new(t: i64) -> Self {
+        let mut json = Json::default();
+        json.raw("[").timestamp(t).raw(",");
+        let mut step = StepText { text: [0; 31], len: json.out.len().min(31) as u8 };
+        let len = usize::from(step.len);
+        step.text[..len].copy_from_slice(&json.out[..len]);
+        step
+    }
+
+    #[inline]
+    fn push(&self, out: &mut Vec<u8>) {
+        // A copy of a fixed size needs no call.
+        let end = out.len() + usize::from(self.len);
+        out.extend_from_slice(&self.text);
+        out.truncate(end);
+    }
+}
+
+/// What stands before the values of the steps of a grid, made once for all series.
+#[derive(Debug, Default)]
+pub(crate) struct StepTexts {
+    /// Start and step, ms.
+    grid: (i64, i64),
+    texts: Vec<StepText>,
+}
+
+impl StepTexts {
+    /// Of step `i` of a grid.
+    #[inline]
+    pub(crate) fn of(&mut self, start: i64, step: i64, i: usize) -> &StepText {
+        if self.grid != (start, step) {
+            self.texts.clear();
+            self.grid = (start, step);
+        }
+        while self.texts.len() <= i {
+            self.texts.push(StepText::new(start + self.texts.len() as i64 * step));
+        }
+        &self.texts[i]
     }
 }
 
@@ -314,6 +387,18 @@ mod tests {
                 },
                 want,
             );
+        }
+    }
+
+    #[test]
+    fn points_of_steps_are_points() {
+        let (start, step) = (-9_000_000_000_000_123, 1_000_000_000_000_077);
+        let mut steps = StepTexts::default();
+        for i in [3, 0, 17] {
+            let (mut a, mut b) = (Json::default(), Json::default());
+            a.step_point(steps.of(start, step, i), 1.25);
+            b.point(start + i as i64 * step, 1.25);
+            assert_eq!(a.into_bytes(), b.into_bytes());
         }
     }
 

@@ -17,6 +17,7 @@ mod params;
 pub mod query_log;
 mod router;
 mod state;
+mod stream;
 mod v1;
 mod wrap;
 

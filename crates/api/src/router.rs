@@ -7,7 +7,7 @@ use crate::json::Json;
 use crate::params::{Form, MAX_FORM_BYTES};
 use crate::query_log::Origin;
 use crate::state::{Api, Ready};
-use crate::wrap::{Encoding, body_holding, go_error, text};
+use crate::wrap::{Encoding, body_of, go_error, text};
 use crate::{health, home, lifecycle, multipart, own_metrics, v1};
 use axum::Router;
 use axum::body::Body;
@@ -39,8 +39,6 @@ pub(crate) struct Reply {
     json: Option<Json>,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
-    /// What the pieces of `json` hold of the memory of queries, in their order.
-    pub(crate) held: Vec<query::Held>,
 }
 
 pub(crate) type Outcome = Result<Reply, ApiError>;
@@ -51,11 +49,11 @@ impl Reply {
         let mut json = Json::with_capacity(1024);
         json.raw("{\"status\":\"success\",\"data\":");
         write(&mut json);
-        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new(), held: Vec::new() }
+        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new() }
     }
 
     pub(crate) fn no_content() -> Reply {
-        Reply { json: None, warnings: Vec::new(), infos: Vec::new(), held: Vec::new() }
+        Reply { json: None, warnings: Vec::new(), infos: Vec::new() }
     }
 
     pub(crate) fn warn(mut self, warning: Option<String>) -> Reply {
@@ -70,13 +68,8 @@ impl Reply {
             *response.status_mut() = StatusCode::NO_CONTENT;
             return response;
         };
-        for (key, list) in [("warnings", &self.warnings), ("infos", &self.infos)] {
-            if !list.is_empty() {
-                json.raw(",").key(key).texts(list.iter().map(String::as_str));
-            }
-        }
-        json.raw("}");
-        let mut response = Response::new(body_holding(encoding.encode(json.into_pieces()), self.held));
+        json.notes(&self.warnings, &self.infos).raw("}");
+        let mut response = Response::new(body_of(encoding.encode(json.into_pieces())));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
@@ -263,8 +256,7 @@ async fn dispatch(api: Arc<Api>, served: Arc<Vec<Served>>, name: String, request
         Some(Served { route, metrics }) => {
             let start = Instant::now();
             let response = handle(api, route, name, request).await;
-            metrics.observe(start, &response);
-            response
+            metrics.observe(start, response)
         }
         None if request.method() == Method::OPTIONS => {
             if below_api(&api, request.uri().path()) {

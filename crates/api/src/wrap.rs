@@ -83,43 +83,65 @@ impl Encoding {
 
     /// Encodes a body. CPU work: not for large bodies on a runtime thread.
     pub fn encode(self, pieces: Vec<Bytes>) -> Vec<Bytes> {
-        match self {
-            Encoding::Identity => pieces,
-            Encoding::Gzip => {
-                squeeze(GzEncoder::new(Vec::new(), Compression::fast()), pieces, |e| e.finish())
-            }
-            Encoding::Deflate => {
-                squeeze(ZlibEncoder::new(Vec::new(), Compression::fast()), pieces, |e| e.finish())
-            }
+        if self == Encoding::Identity {
+            return pieces;
         }
+        let mut squeezer = Squeezer::new(self);
+        let packed = pieces.into_iter().map(|piece| squeezer.add(piece, usize::MAX, false));
+        let mut packed: Vec<Bytes> = packed.filter(|piece| !piece.is_empty()).collect();
+        packed.push(squeezer.add(Bytes::new(), 0, true));
+        packed
     }
 }
 
-fn squeeze<W: Write>(
-    mut encoder: W,
-    pieces: Vec<Bytes>,
-    finish: impl FnOnce(W) -> std::io::Result<Vec<u8>>,
-) -> Vec<Bytes> {
-    // Writing into a `Vec` does not fail; should it ever, the client sees a broken stream.
-    for piece in pieces {
-        let _ = encoder.write_all(&piece);
+/// A running compression.
+pub(crate) enum Squeezer {
+    Identity,
+    Gzip(GzEncoder<Vec<u8>>),
+    Deflate(ZlibEncoder<Vec<u8>>),
+}
+
+impl Squeezer {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Identity => Squeezer::Identity,
+            Encoding::Gzip => Squeezer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
+            Encoding::Deflate => Squeezer::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast())),
+        }
     }
-    vec![Bytes::from(finish(encoder).unwrap_or_default())]
+
+    /// Takes a piece, the last one or not; gives what is ready, if it is at least so many bytes.
+    pub(crate) fn add(&mut self, piece: Bytes, least: usize, last: bool) -> Bytes {
+        // Writing into a `Vec` does not fail; should it ever, the client sees a broken stream.
+        let ready = match self {
+            Squeezer::Identity => return piece,
+            Squeezer::Gzip(encoder) => {
+                let _ = encoder.write_all(&piece);
+                if last {
+                    let _ = encoder.try_finish();
+                }
+                encoder.get_mut()
+            }
+            Squeezer::Deflate(encoder) => {
+                let _ = encoder.write_all(&piece);
+                if last {
+                    let _ = encoder.try_finish();
+                }
+                encoder.get_mut()
+            }
+        };
+        if ready.len() >= least { Bytes::from(std::mem::take(ready)) } else { Bytes::new() }
+    }
 }
 
 /// A body of known length.
-pub fn body_of(pieces: Vec<Bytes>) -> Body {
-    body_holding(pieces, Vec::new())
-}
-
-/// The same; what each piece holds of the memory of queries is given back when it has been sent.
-pub(crate) fn body_holding(mut pieces: Vec<Bytes>, held: Vec<query::Held>) -> Body {
+pub fn body_of(mut pieces: Vec<Bytes>) -> Body {
     match pieces.len() {
         0 => Body::empty(),
         1 => Body::from(pieces.remove(0)),
         _ => {
             let left = pieces.iter().map(|p| p.len() as u64).sum();
-            Body::new(Pieces { left, queue: pieces.into(), held: held.into(), sending: None })
+            Body::new(Pieces { left, queue: pieces.into() })
         }
     }
 }
@@ -127,9 +149,6 @@ pub(crate) fn body_holding(mut pieces: Vec<Bytes>, held: Vec<query::Held>) -> Bo
 struct Pieces {
     queue: VecDeque<Bytes>,
     left: u64,
-    held: VecDeque<query::Held>,
-    /// Of the piece that was handed out last.
-    sending: Option<query::Held>,
 }
 
 impl http_body::Body for Pieces {
@@ -142,7 +161,6 @@ impl http_body::Body for Pieces {
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         std::task::Poll::Ready(self.queue.pop_front().map(|piece| {
             self.left -= piece.len() as u64;
-            self.sending = self.held.pop_front();
             Ok(http_body::Frame::data(piece))
         }))
     }

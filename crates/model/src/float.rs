@@ -18,6 +18,45 @@ pub fn format_plain(v: f64, out: &mut String) {
     }
 }
 
+/// [`format_plain`] into bytes, without the calls that a text of a few bytes does not need.
+pub fn push_plain(v: f64, out: &mut Vec<u8>) {
+    // Within these bounds there is never an exponent.
+    if (1e-4..1e15).contains(&v.abs()) {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v).as_bytes();
+        return push_short(text.strip_suffix(b".0").unwrap_or(text), out);
+    }
+    let mut text = String::new();
+    format_plain(v, &mut text);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends a text that is short as a rule: copies of a fixed size need no call.
+#[inline]
+pub fn push_short(text: &[u8], out: &mut Vec<u8>) {
+    fn ends<const N: usize>(text: &[u8], block: &mut [u8; 32]) -> Option<()> {
+        let (first, last) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
+        *block.first_chunk_mut::<N>()? = *first;
+        *block.get_mut(text.len() - N..text.len())?.first_chunk_mut::<N>()? = *last;
+        Some(())
+    }
+    let mut block = [0u8; 32];
+    let done = match text.len() {
+        16..=32 => ends::<16>(text, &mut block),
+        8..=15 => ends::<8>(text, &mut block),
+        4..=7 => ends::<4>(text, &mut block),
+        1..=3 => ends::<1>(text, &mut block).map(|()| block[1] = text[text.len() / 2]),
+        0 => return,
+        _ => None,
+    };
+    if done.is_none() {
+        return out.extend_from_slice(text);
+    }
+    let end = out.len() + text.len();
+    out.extend_from_slice(&block);
+    out.truncate(end);
+}
+
 /// `mantissa` (one digit before the point) times ten to the power of `exponent`.
 fn push_shifted(mantissa: &str, exponent: i32, out: &mut String) {
     let digits = mantissa.strip_prefix('-').unwrap_or(mantissa);
@@ -137,9 +176,27 @@ mod tests {
                     text.bytes().fold(sum, |sum, b| (sum ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
                 };
                 plain = add(plain, plain_string(v));
+                let mut bytes = Vec::new();
+                push_plain(v, &mut bytes);
+                assert_eq!(bytes, plain_string(v).as_bytes());
                 go = add(go, go_string(v));
             }
         }
         assert_eq!((plain, go), (2997083664102012449, 8422530478024532816));
+    }
+
+    #[test]
+    fn short_texts() {
+        let text: Vec<u8> = (1..=40).collect();
+        for len in 0..=text.len() {
+            let mut out = b"x".to_vec();
+            push_short(&text[..len], &mut out);
+            assert_eq!(out, [b"x", &text[..len]].concat());
+        }
+        for v in [1e-4, 0.00010000000000000002, 999999999999999.9, -1e-4, 123456.5, 1e14 + 0.5, 5e-324] {
+            let mut out = Vec::new();
+            push_plain(v, &mut out);
+            assert_eq!(out, plain_string(v).as_bytes());
+        }
     }
 }

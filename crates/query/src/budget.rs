@@ -104,6 +104,13 @@ impl Held {
         memory.take(bytes)?;
         Ok(Held { memory: memory.clone(), bytes })
     }
+
+    /// Gives a part back, before the rest.
+    pub fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.memory.give(bytes);
+        self.bytes -= bytes;
+    }
 }
 
 impl Drop for Held {

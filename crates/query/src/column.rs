@@ -136,6 +136,11 @@ impl Column {
         BitIter::new(&self.present).map(|step| (step, self.values[step]))
     }
 
+    /// The same, from a step on.
+    pub fn floats_from(&self, from: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        BitIter::starting(&self.present, from).map(|step| (step, self.values[step]))
+    }
+
     /// Slots that hold anything, as a bit set.
     pub(crate) fn any_bits(&self) -> SmallVec<[u64; 1]> {
         let mut bits = self.present.clone();
@@ -169,7 +174,14 @@ pub(crate) struct BitIter<'a> {
 
 impl<'a> BitIter<'a> {
     pub(crate) fn new(words: &'a [u64]) -> Self {
-        BitIter { words, at: 0, word: words.first().copied().unwrap_or(0) }
+        BitIter::starting(words, 0)
+    }
+
+    /// Those from bit `from` on.
+    pub(crate) fn starting(words: &'a [u64], from: usize) -> Self {
+        let (at, bit) = (from / 64, from % 64);
+        let word = words.get(at).map_or(0, |word| word >> bit << bit);
+        BitIter { words, at, word }
     }
 }
 
@@ -200,6 +212,10 @@ mod tests {
         c.set(64, 2.0);
         c.set(129, 3.0);
         assert_eq!(c.floats().collect::<Vec<_>>(), [(0, 1.0), (64, 2.0), (129, 3.0)]);
+        for from in 0..=130 {
+            let all = c.floats().filter(|(step, _)| *step >= from);
+            assert!(c.floats_from(from).eq(all), "{from}");
+        }
         c.unset(64);
         assert_eq!(c.float_count(), 2);
         assert_eq!(c.float(64), None);

@@ -53,11 +53,29 @@ pub struct VectorSample {
     pub value: SampleValue,
 }
 
+impl VectorSample {
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.labels.packed().len()
+    }
+}
+
 /// One series of a matrix.
 #[derive(Clone, Debug)]
 pub struct MatrixSeries {
     pub labels: Labels,
     pub points: Points,
+}
+
+impl MatrixSeries {
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
+        let points = match &self.points {
+            Points::Grid { column, .. } => column.bytes(),
+            Points::Raw { floats, .. } => floats.len() * 16,
+        };
+        size_of::<Labels>() + self.labels.packed().len() + points
+    }
 }
 
 /// Points of a series: a column over a regular grid, or samples as stored.

@@ -1,6 +1,7 @@
 //! `/api/v1`: one file per family of endpoints.
 
 pub(crate) mod admin;
+pub(crate) mod answer;
 pub(crate) mod exemplars;
 pub(crate) mod explain;
 pub(crate) mod language;

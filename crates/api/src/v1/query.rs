@@ -1,19 +1,16 @@
 //! `query` and `query_range`: from parameters to the engine, on a thread of its own, to JSON.
 
 use crate::error::{ApiError, ErrorKind};
-use crate::json::Json;
 use crate::params::{parse_duration_ns, parse_limit, parse_time, time_param};
 use crate::query_log::{self, QueryLog};
 use crate::router::{Answer, BoxFuture, Call, Reply};
 use crate::state::{Api, Options};
+use crate::stream;
+use crate::v1::answer::{ResultText, write_stats};
 use axum::body::Body;
 use http::Response;
 use meter::{Counter, Gauge, Histogram, Registry, Summary, Vector};
-use model::labels::quote;
-use query::{
-    Cancel, Held, MatrixSeries, Memory, QueryError, QueryOpts, QueryResult, QueryStats, Refused, SampleValue,
-    Value, VectorSample,
-};
+use query::{Cancel, Memory, QueryError, QueryOpts, QueryStats, Refused};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -337,12 +334,8 @@ async fn run(
             let reply = Reply::data(|json| super::explain::write(json, costs));
             return Ok(reply.into_response(call.encoding));
         }
-        let reply = encode(result, reading.engine.memory(), call.form.get("stats"));
-        let reply = reply.map_err(|e| {
-            api.queries.refuse(&e);
-            api_error(e)
-        })?;
-        Ok(reply.into_response(call.encoding))
+        let text = ResultText::new(result, call.form.get("stats"));
+        Ok(stream::response(text, call.encoding))
     };
     match tokio::task::spawn_blocking(task).await {
         Ok(result) => result,
@@ -363,149 +356,4 @@ fn api_error(e: QueryError) -> ApiError {
         _ => ErrorKind::Execution,
     };
     ApiError::new(kind, e.to_string())
-}
-
-/// Writes a result, which is let go of series by series, and counts the text in its place.
-fn encode(result: QueryResult, memory: &Arc<Memory>, stats: &str) -> Result<Reply, QueryError> {
-    let mut account = Account { memory, held: Vec::new() };
-    let mut written = Ok(());
-    let mut reply = Reply::data(|json| {
-        json.raw("{\"resultType\":\"").raw(result.value.type_name()).raw("\",\"result\":");
-        written = write_value(json, result.value, &mut account);
-        if !stats.is_empty() {
-            json.raw(",");
-            write_stats(json, &result.stats);
-        }
-        json.raw("}");
-    });
-    written?;
-    reply.held = account.held;
-    reply.warnings = result.warnings;
-    reply.infos = result.infos;
-    if !["", "true", "all"].contains(&stats) {
-        reply.warnings.push(format!(
-            "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
-             use \"true\" or \"all\"",
-            quote(stats)
-        ));
-    }
-    Ok(reply)
-}
-
-/// Memory of finished pieces of text.
-struct Account<'a> {
-    memory: &'a Arc<Memory>,
-    held: Vec<Held>,
-}
-
-fn write_value(json: &mut Json, value: Value, account: &mut Account<'_>) -> Result<(), QueryError> {
-    match value {
-        // Upstream prints these two through its general JSON writer.
-        Value::Scalar(t, v) => {
-            json.raw("[").number(t as f64 / 1000.0).raw(",");
-            json.text(&model::float::plain_string(v)).raw("]");
-        }
-        Value::String(t, text) => {
-            json.raw("[").number(t as f64 / 1000.0).raw(",").text(&text).raw("]");
-        }
-        Value::Vector(samples) => return write_away(json, samples, account, write_sample),
-        Value::Matrix(series) => return write_away(json, series, account, write_series),
-    }
-    Ok(())
-}
-
-/// As [`write_list`], dropping each element when it is written.
-fn write_away<T>(
-    json: &mut Json,
-    list: Vec<T>,
-    account: &mut Account<'_>,
-    write: impl Fn(&mut Json, &T),
-) -> Result<(), QueryError> {
-    json.raw("[");
-    let mut first = true;
-    for one in list {
-        json.comma(&mut first);
-        write(json, &one);
-        let bytes = json.pause();
-        if bytes > 0 {
-            account.held.push(Held::take(account.memory, bytes)?);
-        }
-    }
-    json.raw("]");
-    Ok(())
-}
-
-fn write_list<T>(json: &mut Json, list: &[T], write: impl Fn(&mut Json, &T)) {
-    json.raw("[");
-    let mut first = true;
-    for one in list {
-        json.comma(&mut first);
-        write(json, one);
-        json.pause();
-    }
-    json.raw("]");
-}
-
-fn write_sample(json: &mut Json, sample: &VectorSample) {
-    json.raw("{\"metric\":").labels(&sample.labels);
-    match &sample.value {
-        SampleValue::Float(v) => json.raw(",\"value\":").point(sample.t, *v),
-        SampleValue::Histogram(h) => json.raw(",\"histogram\":").histogram_point(sample.t, h),
-    };
-    json.raw("}");
-}
-
-fn write_series(json: &mut Json, series: &MatrixSeries) {
-    json.raw("{\"metric\":").labels(&series.labels);
-    let mut first = true;
-    for (t, v) in series.points.floats() {
-        if first {
-            json.raw(",\"values\":[");
-        }
-        json.comma(&mut first).point(t, v);
-    }
-    if !first {
-        json.raw("]");
-    }
-    let mut first = true;
-    for (t, h) in series.points.histograms() {
-        if first {
-            json.raw(",\"histograms\":[");
-        }
-        json.comma(&mut first).histogram_point(t, h);
-    }
-    json.raw(if first { "}" } else { "]}" });
-}
-
-fn write_stats(json: &mut Json, stats: &QueryStats) {
-    let t = &stats.timings;
-    let times = [
-        ("evalTotalTime", t.eval_total),
-        ("resultSortTime", t.result_sort),
-        ("queryPreparationTime", t.query_preparation),
-        ("innerEvalTime", t.inner_eval),
-        ("execQueueTime", t.exec_queue),
-        ("execTotalTime", t.exec_total),
-    ];
-    json.raw("\"stats\":{\"timings\":{");
-    let mut first = true;
-    for (name, time) in times {
-        json.comma(&mut first).key(name).number(time.as_secs_f64());
-    }
-    json.raw("},\"samples\":{");
-    let s = &stats.samples;
-    write_steps(json, "totalQueryableSamplesPerStep", s.total_queryable_samples_per_step.as_deref());
-    json.raw("\"totalQueryableSamples\":").int(s.total_queryable_samples).raw(",");
-    write_steps(json, "samplesReadPerStep", s.samples_read_per_step.as_deref());
-    json.raw("\"samplesRead\":").int(s.samples_read);
-    json.raw(",\"peakSamples\":").uint(s.peak_samples as u64).raw("}}");
-}
-
-fn write_steps(json: &mut Json, key: &str, steps: Option<&[(i64, i64)]>) {
-    let Some(steps) = steps.filter(|s| !s.is_empty()) else { return };
-    json.key(key);
-    write_list(json, steps, |json, (t, n)| {
-        json.raw("[").number(*t as f64 / 1000.0).raw(",").int(*n).raw("]");
-    });
-    json.raw(",");
 }

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 pub(crate) struct Door {
     pub(crate) api: Arc<Api>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) engine: Arc<query::Engine>,
     router: axum::Router,
 }
 
@@ -143,19 +144,24 @@ impl Door {
         let agent = options.agent;
         let api = Api::new(options, &meter::Registry::new(), sender);
         let side = Arc::new(Side);
+        let engine = Arc::new(query::Engine::new(engine));
         let reading = Reading {
-            engine: Arc::new(query::Engine::new(engine)),
+            engine: engine.clone(),
             queryable: Arc::new(store),
             exemplars: side.clone(),
             admin: side,
         };
         api.set_doors(Doors { reading: (!agent).then_some(reading), writers: None, metadata: None });
         api.set_ready(Ready::Ready);
-        Door { router: router(&api), api, commands }
+        Door { router: router(&api), api, commands, engine }
+    }
+
+    pub(crate) async fn reply(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.expect("infallible")
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response: Response<Body> = self.router.clone().oneshot(request).await.expect("infallible");
+        let response = self.reply(request).await;
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 24).await.expect("body");
         let body = String::from_utf8_lossy(&body).into_owned();

@@ -5,3 +5,4 @@ mod door;
 mod errors;
 mod pages;
 mod replies;
+mod streaming;
