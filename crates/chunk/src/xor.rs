@@ -13,6 +13,7 @@
 use crate::bits::{load57, load64, store};
 use crate::encoding::{self, ChunkError};
 use crate::varint;
+use std::ops::RangeInclusive;
 
 /// Bytes before the first sample.
 pub const HEADER_BYTES: usize = 2;
@@ -282,6 +283,45 @@ pub fn decode(data: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Resul
     done
 }
 
+/// Appends the samples of a chunk whose times lie within `range`, and reads no further than it must: times ascend.
+/// On `Err` the columns are as long as they were.
+pub fn decode_within(
+    data: &[u8],
+    range: RangeInclusive<i64>,
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<(), ChunkError> {
+    let count = usize::from(encoding::count(data)?);
+    if count == 0 {
+        return Ok(());
+    }
+    if count > 1 + (data.len() - HEADER_BYTES) * 4 {
+        return Err(ChunkError::Truncated);
+    }
+    let (min, max) = (*range.start(), *range.end());
+    let mut reader = Reader::start(data)?;
+    let mut at = 1;
+    while reader.t < min && at < count {
+        if at == 1 {
+            reader.next();
+        } else {
+            reader.next_regular();
+        }
+        at += 1;
+    }
+    let (from_t, from_v) = (times.len(), values.len());
+    // The sample at hand, and those behind it.
+    let most = count - at + 1;
+    times.resize(from_t + most, 0);
+    values.resize(from_v + most, 0.0);
+    let kept = reader.fill_until(at, min, max, &mut times[from_t..], &mut values[from_v..]);
+    let done = reader.finish();
+    let kept = if done.is_ok() { kept } else { 0 };
+    times.truncate(from_t + kept);
+    values.truncate(from_v + kept);
+    done
+}
+
 fn fill(data: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<(), ChunkError> {
     let mut reader = Reader::start(data)?;
     let (mut at, count) = (0, times.len().min(values.len()));
@@ -343,6 +383,54 @@ impl<'a> Reader<'a> {
             bad_window: false,
             bad_varint: false,
         })
+    }
+
+    /// Stores the sample at hand, the `seen`th, and those behind it, as far as they lie within the bounds. Gives how
+    /// many they are.
+    fn fill_until(
+        &mut self,
+        mut seen: usize,
+        min: i64,
+        max: i64,
+        times: &mut [i64],
+        values: &mut [f64],
+    ) -> usize {
+        let (mut at, most) = (0, times.len().min(values.len()));
+        if self.t < min || self.t > max {
+            return 0;
+        }
+        loop {
+            (times[at], values[at]) = (self.t, f64::from_bits(self.v));
+            at += 1;
+            if at == most {
+                return at;
+            }
+            let before = self.pos;
+            if seen == 1 {
+                self.next();
+            } else {
+                self.next_regular();
+            }
+            seen += 1;
+            if self.t > max {
+                return at;
+            }
+            if self.pos - before == 2 {
+                // A series that rests: likely many more samples of two zero bits each.
+                let quiet = self.quiet().min(most - at - 1);
+                values[at..=at + quiet].fill(f64::from_bits(self.v));
+                for slot in &mut times[at..at + quiet] {
+                    *slot = self.t;
+                    self.rest();
+                }
+                at += quiet;
+                seen += quiet;
+                if self.t > max {
+                    // Those of the run that lie beyond.
+                    return at - quiet + times[at - quiet..at].partition_point(|t| *t <= max);
+                }
+            }
+        }
     }
 
     fn finish(&self) -> Result<(), ChunkError> {

@@ -102,12 +102,39 @@ proptest! {
         prop_assert_eq!(buf, whole);
     }
 
+    /// Steps of 0 to 3 times the interval with runs of equal values, as far as the bounds reach.
+    #[test]
+    fn within_is_a_part_of_all(
+        steps in prop::collection::vec((0i64..4, 0u8..5), 0..200),
+        min in -3i64..420,
+        len in -2i64..420,
+    ) {
+        let mut t = 0;
+        let mut samples = Vec::new();
+        for (step, v) in steps {
+            samples.push((t, f64::from(v / 3)));
+            t += step.max(1) * 15 + i64::from(step == 3);
+        }
+        let data = encode(&samples);
+        let range = min * 15..=(min + len) * 15;
+        let (mut times, mut values) = (vec![7], vec![7.0]);
+        decode_within(&data, range.clone(), &mut times, &mut values).expect("decodes");
+        let got: Vec<_> = times.into_iter().zip(values).skip(1).collect();
+        samples.retain(|(t, _)| range.contains(t));
+        prop_assert_eq!(got, samples);
+    }
+
     #[test]
     fn hostile_bytes_end_in_peace(data in prop::collection::vec(any::<u8>(), 0..200)) {
         let (mut times, mut values) = (vec![7], vec![7.0]);
         let ok = decode(&data, &mut times, &mut values).is_ok();
         prop_assert_eq!(times.len(), values.len());
         prop_assert!(ok || times.len() == 1);
+        let (mut times, mut values) = (vec![7], vec![7.0]);
+        let ok = decode_within(&data, i64::MIN..=i64::MAX, &mut times, &mut values).is_ok();
+        prop_assert_eq!(times.len(), values.len());
+        prop_assert!(ok || times.len() == 1);
+        let _ = decode_within(&data, -1000..=1 << 40, &mut times, &mut values);
         let _ = XorState::resume(&data);
     }
 

@@ -34,27 +34,26 @@ pub fn push_plain(v: f64, out: &mut Vec<u8>) {
 /// Appends a text that is short as a rule: copies of a fixed size need no call.
 #[inline]
 pub fn push_short(text: &[u8], out: &mut Vec<u8>) {
-    fn ends<const N: usize>(text: &[u8], block: &mut [u8; 32]) -> Option<()> {
+    fn ends<const N: usize>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let (first, last) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
-        *block.first_chunk_mut::<N>()? = *first;
-        *block.get_mut(text.len() - N..text.len())?.first_chunk_mut::<N>()? = *last;
+        let at = out.len();
+        // Straight into its place: a block in between would be read before it is written.
+        out.extend_from_slice(&[0; 32]);
+        *out.get_mut(at..)?.first_chunk_mut::<N>()? = *first;
+        *out.get_mut(at + text.len() - N..)?.first_chunk_mut::<N>()? = *last;
+        out.truncate(at + text.len());
         Some(())
     }
-    let mut block = [0u8; 32];
     let done = match text.len() {
-        16..=32 => ends::<16>(text, &mut block),
-        8..=15 => ends::<8>(text, &mut block),
-        4..=7 => ends::<4>(text, &mut block),
-        1..=3 => ends::<1>(text, &mut block).map(|()| block[1] = text[text.len() / 2]),
-        0 => return,
+        16..=32 => ends::<16>(text, out),
+        8..=15 => ends::<8>(text, out),
+        4..=7 => ends::<4>(text, out),
+        2..=3 => ends::<2>(text, out),
         _ => None,
     };
     if done.is_none() {
-        return out.extend_from_slice(text);
+        out.extend_from_slice(text);
     }
-    let end = out.len() + text.len();
-    out.extend_from_slice(&block);
-    out.truncate(end);
 }
 
 /// `mantissa` (one digit before the point) times ten to the power of `exponent`.

@@ -1,13 +1,22 @@
 //! Stopping a query: a flag that any thread may raise, and a deadline.
 
 use crate::QueryError;
+use std::cmp::Ordering as Order;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Handle of a running query. Cheap to clone; all clones share the flag.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    raised: AtomicBool,
+    looks: AtomicUsize,
+    /// Raised by so many looks; by none if 0.
+    after: usize,
+}
 
 impl Cancel {
     pub fn new() -> Self {
@@ -16,11 +25,26 @@ impl Cancel {
 
     /// Asks the query to stop; it does so within some 10 ms of evaluation.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
+    }
+
+    /// One that raises itself when it is asked for the so-manieth time: stops a query at every place in turn where it
+    /// can be stopped.
+    pub fn after(looks: usize) -> Self {
+        Cancel(Arc::new(Flag { after: looks, ..Flag::default() }))
+    }
+
+    /// How often it has been asked whether to stop: a query asks between units of work well below a millisecond.
+    pub fn looks(&self) -> usize {
+        self.0.looks.load(Ordering::Relaxed)
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let looks = self.0.looks.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.0.after > 0 && looks >= self.0.after {
+            self.cancel();
+        }
+        self.0.raised.load(Ordering::Relaxed)
     }
 }
 
@@ -37,6 +61,11 @@ pub(crate) struct Watch {
     /// Set when a helper is not needed any more.
     stop: Option<Arc<AtomicBool>>,
 }
+
+/// Items that are put in order between two looks: some tenths of a millisecond.
+const RUN: usize = 1024;
+/// Work of comparing two label sets.
+const COMPARISON: usize = 16;
 
 /// Units (samples touched) between two looks at the clock: well below a millisecond.
 const CREDIT: usize = 50_000;
@@ -69,6 +98,67 @@ impl Watch {
         storage::select::Stop::when(move || cancel.is_cancelled() || Instant::now() >= deadline)
     }
 
+    /// Sorts, equal items staying in their order, and looks in between.
+    pub(crate) fn sort<T>(
+        &mut self,
+        mut list: Vec<T>,
+        order: impl Fn(&T, &T) -> Order,
+    ) -> Result<Vec<T>, QueryError> {
+        let mut sorted = true;
+        for at in 1..list.len() {
+            if order(&list[at - 1], &list[at]) == Order::Greater {
+                sorted = false;
+                break;
+            }
+            self.check(COMPARISON)?;
+        }
+        if sorted {
+            return Ok(list);
+        }
+        let mut runs = Vec::with_capacity(list.len().div_ceil(RUN));
+        for run in list.chunks_mut(RUN) {
+            run.sort_by(&order);
+            self.check(run.len() * COMPARISON * 8)?;
+        }
+        // Taken apart from behind, so that nothing is moved twice.
+        while list.len() > RUN {
+            let at = (list.len() - 1) / RUN * RUN;
+            runs.push(list.split_off(at));
+        }
+        runs.push(list);
+        runs.reverse();
+        while runs.len() > 1 {
+            let mut longer = Vec::with_capacity(runs.len().div_ceil(2));
+            let mut pairs = runs.into_iter();
+            while let Some(first) = pairs.next() {
+                longer.push(match pairs.next() {
+                    Some(second) => self.merge(first, second, &order)?,
+                    None => first,
+                });
+            }
+            runs = longer;
+        }
+        Ok(runs.pop().unwrap_or_default())
+    }
+
+    fn merge<T>(
+        &mut self,
+        first: Vec<T>,
+        second: Vec<T>,
+        order: &impl Fn(&T, &T) -> Order,
+    ) -> Result<Vec<T>, QueryError> {
+        let mut merged = Vec::with_capacity(first.len() + second.len());
+        let (mut first, mut second) = (first.into_iter(), second.into_iter());
+        while let (Some(a), Some(b)) = (first.as_slice().first(), second.as_slice().first()) {
+            let from = if order(a, b) == Order::Greater { &mut second } else { &mut first };
+            merged.extend(from.next());
+            self.check(COMPARISON)?;
+        }
+        merged.extend(first);
+        merged.extend(second);
+        Ok(merged)
+    }
+
     /// For a helper that ends when `stop` is set.
     pub(crate) fn fork(&self, stop: Arc<AtomicBool>) -> Watch {
         Watch { stop: Some(stop), ..Watch::new(self.cancel.clone(), self.deadline) }
@@ -89,5 +179,60 @@ impl Watch {
             return Err(QueryError::Timeout("expression evaluation"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn watch(cancel: &Cancel) -> Watch {
+        Watch::new(cancel.clone(), Instant::now() + Duration::from_secs(3600))
+    }
+
+    #[test]
+    fn sorting_is_stable_and_looks() {
+        let mut seed = 7u64;
+        for len in [0, 1, 2, RUN - 1, RUN, RUN + 1, 3 * RUN + 5, 40 * RUN + 1] {
+            let list: Vec<(u64, usize)> = (0..len)
+                .map(|i| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (seed >> 52, i)
+                })
+                .collect();
+            let mut want = list.clone();
+            want.sort_by_key(|(key, _)| *key);
+            let cancel = Cancel::new();
+            let order = |a: &(u64, usize), b: &(u64, usize)| a.0.cmp(&b.0);
+            assert_eq!(watch(&cancel).sort(list.clone(), order).expect("nobody stops it"), want);
+            let looks = cancel.looks();
+            assert!(looks >= len * COMPARISON / CREDIT, "{looks}");
+            // It can be stopped at every look.
+            for at in 1..=looks {
+                assert!(watch(&Cancel::after(at)).sort(list.clone(), order).is_err(), "{at} of {looks}");
+            }
+            assert_eq!(watch(&cancel).sort(want.clone(), order).expect("nobody stops it"), want);
+        }
+    }
+
+    #[test]
+    fn no_comparison_is_far_from_a_look() {
+        use std::cell::Cell;
+        let list: Vec<u64> = (0..200_000u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let cancel = Cancel::new();
+        let (last, longest) = (Cell::new((0, 0)), Cell::new(0));
+        let count = Cell::new(0usize);
+        let order = |a: &u64, b: &u64| {
+            count.set(count.get() + 1);
+            if cancel.looks() != last.get().0 {
+                last.set((cancel.looks(), count.get()));
+            }
+            longest.set(longest.get().max(count.get() - last.get().1));
+            a.cmp(b)
+        };
+        watch(&cancel).sort(list, order).expect("nobody stops it");
+        // At 100 ns each, some two milliseconds.
+        assert!(longest.get() < 20_000, "{}", longest.get());
     }
 }

@@ -294,21 +294,21 @@ impl Eval<'_> {
                     return Ok((Value::Vector(vector.collect()), none));
                 }
                 let began = Instant::now();
-                let mut matrix: Vec<MatrixSeries> = list
+                let matrix: Vec<MatrixSeries> = list
                     .into_iter()
                     .map(|out| MatrixSeries {
                         labels: out.labels,
                         points: Points::Grid { start: t, step: grid.step, column: out.column },
                     })
                     .collect();
-                matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+                let matrix = self.watch.sort(matrix, |a, b| a.labels.cmp(&b.labels))?;
                 Ok((Value::Matrix(matrix), began.elapsed()))
             }
         }
     }
 
     /// Drops the names that were kept until now.
-    fn final_labels(&self, list: Vec<Out>) -> Result<Vec<Out>, QueryError> {
+    fn final_labels(&mut self, list: Vec<Out>) -> Result<Vec<Out>, QueryError> {
         if !self.delayed() {
             return Ok(list);
         }
@@ -317,6 +317,7 @@ impl Eval<'_> {
             if out.drop_name {
                 out.labels = drop_metadata(&out.labels);
             }
+            self.watch.check(64 + out.column.steps())?;
             collector.add(out)?;
         }
         Ok(collector.into_list())
@@ -331,7 +332,7 @@ impl Eval<'_> {
             let labels = if self.delayed() && drop_name { drop_metadata(&labels) } else { labels };
             collected.push(MatrixSeries { labels, points });
         }
-        collected.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let collected = self.watch.sort(collected, |a, b| a.labels.cmp(&b.labels))?;
         if collected.windows(2).any(|w| w[0].labels == w[1].labels) {
             return Err(QueryError::exec(crate::eval::SAME_LABELS));
         }

@@ -103,6 +103,12 @@ impl MergedQuerier {
             let mut set = part.select(matchers, &hints)?;
             joiner.begin();
             let mut count = 0usize;
+            for (at, series) in set.ready().into_iter().enumerate() {
+                if at.is_multiple_of(BETWEEN_LOOKS) {
+                    hints.stop.check()?;
+                }
+                joiner.add(series);
+            }
             while let Some(series) = set.next()? {
                 joiner.add(series);
                 count += 1;
@@ -125,6 +131,10 @@ struct Listed {
 impl SeriesSet for Listed {
     fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
         Ok(self.list.next())
+    }
+
+    fn ready(&mut self) -> Vec<Arc<dyn Series>> {
+        std::mem::take(&mut self.list).collect()
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -237,6 +237,11 @@ pub trait Series: Send + Sync {
 /// A stream of series. After `Ok(None)` or an error only `drop` is legal.
 pub trait SeriesSet: Send {
     fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError>;
+    /// Those of the next series that are at hand, in order; [`SeriesSet::next`] goes on behind them. None of them
+    /// says nothing about what follows.
+    fn ready(&mut self) -> Vec<Arc<dyn Series>> {
+        Vec::new()
+    }
     /// Warnings so far, e.g. of a remote store that did not answer.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
@@ -279,5 +284,9 @@ impl ListSeriesSet {
 impl SeriesSet for ListSeriesSet {
     fn next(&mut self) -> Result<Option<Arc<dyn Series>>, StorageError> {
         Ok(self.list.next())
+    }
+
+    fn ready(&mut self) -> Vec<Arc<dyn Series>> {
+        std::mem::take(&mut self.list).collect()
     }
 }

@@ -5,6 +5,7 @@ use super::collect::is_metadata;
 use super::key::{Groups, Projection};
 use super::{Asked, Eval, Grid, Out, Sink};
 use crate::QueryError;
+use crate::cancel::Watch;
 use crate::column::{BitIter, Column};
 use crate::eval::histogram::HistogramSums;
 use crate::numeric::{Mean, kahan_inc};
@@ -120,7 +121,7 @@ impl GroupFold {
         }
     }
 
-    fn finish(&mut self, op: AggregateOp, params: &[f64]) -> Column {
+    fn finish(&mut self, op: AggregateOp, params: &[f64], watch: &mut Watch) -> Result<Column, QueryError> {
         let mut out = std::mem::take(&mut self.seen);
         let steps = out.values.len();
         let Column { values, present, .. } = &mut out;
@@ -147,11 +148,14 @@ impl GroupFold {
             }
             Fold::Values(all) => {
                 for step in BitIter::new(present) {
+                    // A quantile sorts.
+                    watch.check(all[step].len() * 4)?;
                     values[step] = quantile(params[step], &mut all[step]);
                 }
             }
         }
-        out
+        watch.check(steps)?;
+        Ok(out)
     }
 }
 
@@ -211,7 +215,7 @@ impl Eval<'_> {
             self.check_quantile_params(&params, param.span);
         }
         for mut group in list {
-            let mut column = group.finish(a.op, &params);
+            let mut column = group.finish(a.op, &params, &mut self.watch)?;
             if let Some(histograms) = group.histograms.take() {
                 histograms.finish(self, &mut column, child_span);
             }

@@ -171,7 +171,11 @@ impl Eval<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         let mut groups = super::aggregate::groups_of(a);
-        let group_of: Vec<usize> = list.iter().map(|out| groups.of(&out.labels).0).collect();
+        let mut group_of = Vec::with_capacity(list.len());
+        for out in &list {
+            self.watch.check(16)?;
+            group_of.push(groups.of(&out.labels).0);
+        }
         let limit = a.op == AggregateOp::Limitk;
         if !limit && list.iter().any(|out| out.column.has_hists()) {
             self.notes.histogram_ignored(span, a.op.as_str());
@@ -199,6 +203,7 @@ impl Eval<'_> {
             }
             order.clear();
             for heap in heaps {
+                self.watch.check(heap.items.len() * 4)?;
                 let items = if limit { heap.items } else { heap.sorted() };
                 order.extend(items.into_iter().map(|(_, i)| i));
             }
@@ -230,6 +235,7 @@ impl Eval<'_> {
         self.budget.let_go(bytes);
         let list = if grid.is_single() { as_heaps(a, list) } else { list };
         for mut out in list {
+            self.watch.check(64 + grid.steps)?;
             let offset = ratio_offset(&out.labels);
             let keep: Vec<bool> = params
                 .iter()

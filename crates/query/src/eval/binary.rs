@@ -134,6 +134,7 @@ impl Eval<'_> {
         let mut other: Vec<Vec<u64>> = Vec::new();
         let seen_side = if b.op == BinaryOp::Or { &lhs } else { &rhs };
         for out in seen_side {
+            self.watch.check(16 + words)?;
             let (number, new) = groups.of(&out.labels);
             if new {
                 other.push(vec![0; words]);
@@ -146,9 +147,11 @@ impl Eval<'_> {
             _ => (Vec::new(), lhs),
         };
         for out in kept_whole {
+            self.watch.check(16)?;
             collector.add(out)?;
         }
         for mut out in filtered {
+            self.watch.check(16 + words)?;
             let found = groups.find(&out.labels).map(|number| &other[number]);
             let keep_found = b.op == BinaryOp::And;
             match found {

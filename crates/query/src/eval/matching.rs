@@ -56,6 +56,7 @@ impl Eval<'_> {
         let mut groups = Groups::new(projection(matching));
         let mut ones: Vec<Vec<usize>> = Vec::new();
         for (i, out) in one.iter().enumerate() {
+            self.watch.check(16)?;
             let (number, new) = groups.of(&out.labels);
             if new {
                 ones.push(Vec::new());

@@ -514,7 +514,7 @@ impl<'q> Eval<'q> {
             func: wanted.func.clone(),
             shown: wanted.shown.clone(),
             // Range functions look for series that become the same without their names.
-            digests: !crate::plan::one_metric(&wanted.matchers),
+            digests: wanted.windowed && !crate::plan::one_metric(&wanted.matchers),
             newest: wanted.range.max.saturating_sub(wanted.range.min) < self.lookback,
             ..SelectHints::default()
         };
@@ -539,7 +539,10 @@ impl<'q> Eval<'q> {
             set => set?,
         };
         let mut list = Vec::new();
-        while let Some(series) = set.next()? {
+        loop {
+            // Those that are at hand come together.
+            list.append(&mut set.ready());
+            let Some(series) = set.next()? else { break };
             self.watch.check(64)?;
             list.push(series);
         }

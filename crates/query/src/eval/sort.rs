@@ -30,7 +30,7 @@ impl Eval<'_> {
         let bytes = list.iter().map(|out| out.bytes()).sum();
         if by_label {
             let labels: Vec<&str> = args[1..].iter().map(super::label::text).collect();
-            list.sort_by(|a, b| by_labels(&a.labels, &b.labels, &labels));
+            list = self.watch.sort(list, |a, b| by_labels(&a.labels, &b.labels, &labels))?;
             if name.ends_with("_desc") {
                 list.reverse();
             }
@@ -39,14 +39,14 @@ impl Eval<'_> {
             let value = |out: &Out| out.column.values[0];
             // NaN goes last in both directions.
             let descending = name == "sort_desc";
-            list.sort_by(|a, b| {
+            list = self.watch.sort(list, |a, b| {
                 let (a, b) = (value(a), value(b));
                 match (a.is_nan(), b.is_nan()) {
                     (false, false) if descending => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
                     (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
                     (a, b) => a.cmp(&b),
                 }
-            });
+            })?;
             // Prometheus sorts with NaN before NaN, which turns their order round (in vectors of up to twelve; beyond
             // that any order may come out).
             let numbers = list.partition_point(|out| !value(out).is_nan());

@@ -270,10 +270,12 @@ impl Builder<'_> {
             None => {
                 let func = self.funcs.iter().rev().find(|f| **f != SUBQUERY);
                 let func = func.filter(|f| **f != TRIM).copied().unwrap_or("").to_owned();
-                self.fetches.push(Fetch { matchers: v.matchers.clone(), range: window, func, shown: None });
+                let matchers = v.matchers.clone();
+                self.fetches.push(Fetch { matchers, range: window, func, shown: None, windowed: false });
                 self.fetches.len() - 1
             }
         };
+        self.fetches[fetch].windowed |= range > 0;
         Ok(Selector {
             fetch,
             matchers: v.matchers.clone(),

@@ -34,6 +34,8 @@ pub(crate) struct Fetch {
     pub(crate) func: String,
     /// Names of the labels that anybody looks at; all without it.
     pub(crate) shown: Option<Vec<String>>,
+    /// A range selector uses it.
+    pub(crate) windowed: bool,
 }
 
 /// One operation. `span` is where annotations point.

@@ -342,6 +342,15 @@ impl Index {
             }
             return set;
         }
+        if accept && matcher.op == MatchOp::Regex && matcher.value == ".+" {
+            let pairs = || self.live_pairs(name).map(|pair| self.of_pair(pair));
+            // A series has a label once: as many entries as series are all series.
+            if pairs().map(|ids| ids.len()).sum::<u64>() == self.all.len() {
+                return self.all.clone();
+            }
+            pairs().for_each(|ids| ids.add_to(&mut set));
+            return set;
+        }
         let matched = self.regexes.matched(&self.texts, name, matcher);
         if accept == positive {
             matched.iter().for_each(|pair| self.of_pair(*pair).add_to(&mut set));

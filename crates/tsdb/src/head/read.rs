@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use storage::digest;
-use storage::select::{EncodedChunk, ListSeriesSet};
+use storage::select::{EncodedChunk, ListSeriesSet, Stop};
 use storage::{Querier, SelectHints, Series, SeriesSet, StorageError};
 
 /// Series that are looked at before it is asked whether anybody still waits.
@@ -187,7 +187,8 @@ impl HeadQuerier {
 
     /// Series that satisfy the matchers and may have samples in the range, in order of their references.
     pub(crate) fn list(&self, matchers: &[Matcher], limit: usize) -> Vec<HeadSeries> {
-        self.list_with(matchers, limit, &SelectHints::default()).unwrap_or_default()
+        let found = self.list_with(matchers, limit, &SelectHints::default());
+        found.map(Iterator::collect).unwrap_or_default()
     }
 
     /// The same, with what `hints` say of labels.
@@ -196,12 +197,9 @@ impl HeadQuerier {
         matchers: &[Matcher],
         limit: usize,
         hints: &SelectHints,
-    ) -> Result<Vec<HeadSeries>, StorageError> {
+    ) -> Result<impl Iterator<Item = HeadSeries> + use<>, StorageError> {
         let Reading { head, range, seen, outside, .. } = &*self.reading;
-        if *outside {
-            return Ok(Vec::new());
-        }
-        let set = head.index.read().select(matchers);
+        let set = if *outside { RoaringBitmap::new() } else { head.index.read().select(matchers) };
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
         let mut before = NewestBefore::default();
@@ -243,28 +241,36 @@ impl HeadQuerier {
         if hints.shown.is_some() || hints.digests {
             let texts = &head.index.read().texts;
             if let Some(names) = &hints.shown {
-                selection.shown = shown(&selection, texts, names);
+                selection.shown = shown(&selection, texts, names, &hints.stop)?;
             }
             if hints.digests {
-                selection.digests = digests(&selection, texts);
+                selection.digests = digests(&selection, texts, &hints.stop)?;
             }
         }
         let selection = Arc::new(selection);
-        let series = |(row, (series, newest)): (usize, (u32, i64))| {
+        let series = move |(row, (series, newest)): (usize, (u32, i64))| {
             let (selection, labels) = (selection.clone(), OnceLock::new());
             HeadSeries { selection, series, row: row as u32, newest, labels }
         };
-        Ok(found.into_iter().enumerate().map(series).collect())
+        Ok(found.into_iter().enumerate().map(series))
     }
 }
 
 /// Labels of these names, for each series. Sets are made once and shared: there are few of them as a rule.
-fn shown(selection: &Selection, texts: &Texts, names: &[String]) -> Vec<Labels> {
+fn shown(
+    selection: &Selection,
+    texts: &Texts,
+    names: &[String],
+    stop: &Stop,
+) -> Result<Vec<Labels>, StorageError> {
     let names: Vec<u32> = names.iter().filter_map(|name| texts.find_name(name)).collect();
     let mut known: HashMap<Vec<u32>, Labels> = HashMap::new();
     let (mut key, mut last_key, mut last) = (Vec::new(), Vec::new(), Labels::empty());
     let mut list = Vec::with_capacity(selection.rows.len());
     for row in 0..selection.rows.len() as u32 {
+        if (row as usize).is_multiple_of(BETWEEN_LOOKS) {
+            stop.check()?;
+        }
         key.clear();
         key.extend(selection.pairs_of(row).iter().filter(|pair| names.contains(&texts.name_of(**pair))));
         if key != last_key {
@@ -280,11 +286,11 @@ fn shown(selection: &Selection, texts: &Texts, names: &[String]) -> Vec<Labels> 
         }
         list.push(last.clone());
     }
-    list
+    Ok(list)
 }
 
 /// Digests of all series, each pair being looked at once.
-fn digests(selection: &Selection, texts: &Texts) -> Vec<u128> {
+fn digests(selection: &Selection, texts: &Texts, stop: &Stop) -> Result<Vec<u128>, StorageError> {
     let make = |pair: u32| {
         let (name, value) = texts.label(pair);
         digest::pair(digest::text(name), digest::text(value))
@@ -300,9 +306,14 @@ fn digests(selection: &Selection, texts: &Texts) -> Vec<u128> {
         Some(known) => *known,
         None => make(pair),
     };
-    (0..selection.rows.len() as u32)
-        .map(|row| selection.pairs_of(row).iter().fold(0, |sum: u128, pair| sum.wrapping_add(of_pair(*pair))))
-        .collect()
+    let rows = 0..selection.rows.len() as u32;
+    rows.map(|row| {
+        if (row as usize).is_multiple_of(BETWEEN_LOOKS) {
+            stop.check()?;
+        }
+        Ok(selection.pairs_of(row).iter().fold(0, |sum: u128, pair| sum.wrapping_add(of_pair(*pair))))
+    })
+    .collect()
 }
 
 impl HeadQuerier {
@@ -362,20 +373,23 @@ impl NewestBefore {
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
         let limit = if hints.sorted { 0 } else { hints.limit };
-        let mut list = self.list_with(matchers, limit, hints)?;
-        if hints.sorted {
-            {
-                // One lock for all labels.
-                let index = self.reading.head.index.read();
-                for series in &list {
-                    let labels = series.pairs().iter().map(|pair| index.texts.label(*pair));
-                    let _ = series.labels.set(Labels::from_sorted(labels));
-                }
+        let found = self.list_with(matchers, limit, hints)?;
+        if !hints.sorted {
+            let list = found.map(|series| Arc::new(series) as Arc<dyn Series>).collect();
+            return Ok(Box::new(ListSeriesSet::new(list)));
+        }
+        let mut list: Vec<HeadSeries> = found.collect();
+        {
+            // One lock for all labels.
+            let index = self.reading.head.index.read();
+            for series in &list {
+                let labels = series.pairs().iter().map(|pair| index.texts.label(*pair));
+                let _ = series.labels.set(Labels::from_sorted(labels));
             }
-            list.sort_by(|a, b| a.labels().cmp(b.labels()));
-            if hints.limit > 0 {
-                list.truncate(hints.limit);
-            }
+        }
+        list.sort_by(|a, b| a.labels().cmp(b.labels()));
+        if hints.limit > 0 {
+            list.truncate(hints.limit);
         }
         let list = list.into_iter().map(|series| Arc::new(series) as Arc<dyn Series>).collect();
         Ok(Box::new(ListSeriesSet::new(list)))

@@ -143,10 +143,11 @@ impl HeadSeries {
     ) -> Result<(), StorageError> {
         let before = out.times.len();
         if encoding == chunk::Encoding::Xor.number() {
-            chunk::xor::decode(data, &mut out.times, &mut out.floats).map_err(|e| self.corrupt(&e))?;
-        } else {
-            chunk::decode(encoding, data, &mut out.columns()).map_err(|e| self.corrupt(&e))?;
+            let (times, floats) = (&mut out.times, &mut out.floats);
+            return chunk::xor::decode_within(data, range.min..=range.max, times, floats)
+                .map_err(|e| self.corrupt(&e));
         }
+        chunk::decode(encoding, data, &mut out.columns()).map_err(|e| self.corrupt(&e))?;
         out.keep_range(before, range);
         Ok(())
     }
