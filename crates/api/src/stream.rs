@@ -51,7 +51,7 @@ pub(crate) fn response<S: Source>(source: S, encoding: Encoding) -> Response<Bod
     let first = packed.piece();
     let body = match packed.source.is_done() {
         true => Body::from(first),
-        false => Body::new(Flow { ready: Some(first), next: Next::Idle(packed) }),
+        false => Body::new(Flow { ready: Some(first), next: Next::Idle(Box::new(packed)) }),
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -65,8 +65,8 @@ struct Flow<S> {
 }
 
 enum Next<S> {
-    Idle(Packed<S>),
-    Making(JoinHandle<(Packed<S>, Bytes)>),
+    Idle(Box<Packed<S>>),
+    Making(JoinHandle<(Box<Packed<S>>, Bytes)>),
     Done,
 }
 
