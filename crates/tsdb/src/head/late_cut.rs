@@ -96,6 +96,10 @@ impl Head {
     /// Forgets chunks of a cut that end before `end`, which blocks hold by now. The others are on disk, so the log
     /// needs none of them any more.
     pub(crate) fn drop_late(&self, cut: &LateCut, end: i64) -> Result<(), WalError> {
+        let newest = cut.series.iter().flat_map(|s| s.mapped.iter().map(|c| c.at)).max();
+        if let Some(newest) = newest {
+            self.note_handed(newest, end)?;
+        }
         self.readers.wait(TimeRange::new(cut.range.min, end));
         let gate = self.gate.write();
         let pages = self.table.pages();

@@ -365,6 +365,17 @@ impl Mapper {
         chunk_in(&map, at).map(|(encoding, data)| (encoding, data.to_vec()))
     }
 
+    /// Series, first and last time of the first chunk in a file.
+    pub(crate) fn first_of(&self, number: u64) -> Result<(u64, i64, i64), DiskError> {
+        let path = self.dir.join(format!("{number:06}"));
+        let mut bytes = [0; FIXED];
+        if self.disk.open(&path)?.read_at(HEADER.len() as u64, &mut bytes)? < FIXED {
+            return Err(DiskError::other("read", &path, "it ends in its first chunk"));
+        }
+        let word = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
+        Ok((word(0), word(8) as i64, word(16) as i64))
+    }
+
     /// [`Mapper::read`] through plain reads of finished files.
     pub(crate) fn read_plain(&self, files: &PlainFiles, at: u64) -> Result<(u8, Vec<u8>), StorageError> {
         let number = (at >> 32) as u32;

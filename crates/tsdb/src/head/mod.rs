@@ -30,6 +30,7 @@ mod aside;
 pub(crate) mod canon;
 mod cut;
 mod entry;
+mod handed;
 mod histogram;
 mod late_cut;
 mod mapper;
@@ -118,6 +119,8 @@ pub(crate) struct Head {
     tombstones: RwLock<Tombstones>,
     /// What the file [`standing`] says.
     standing: Mutex<Option<standing::Standing>>,
+    /// Late chunks on disk that blocks have.
+    handed: Mutex<handed::Handed>,
     /// References whose records the log still needs.
     retired: Mutex<HashMap<u32, truncate::Retired>>,
     pub(crate) exemplars: Exemplars,

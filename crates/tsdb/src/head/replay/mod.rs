@@ -135,6 +135,16 @@ impl From<disk::DiskError> for Failed {
     }
 }
 
+/// What is in `chunks_head/`.
+struct Chunks {
+    /// All that are taken up, in order of their series.
+    found: Vec<Found>,
+    /// Addresses of all late chunks, also of those that blocks have.
+    late: HashSet<u64>,
+    /// Number of the oldest file.
+    first_file: u64,
+}
+
 struct Replay<'a> {
     head: &'a Head,
     pages: Pages,
@@ -150,8 +160,8 @@ struct Replay<'a> {
     found: &'a [Found],
     /// Where in `found` the next series probably is.
     found_at: usize,
-    /// Addresses of the late chunks on disk.
-    late_chunks: HashSet<u64>,
+    /// Addresses of all late chunks on disk.
+    late_chunks: &'a HashSet<u64>,
     /// Number of the oldest file of chunks, also of those that are left out.
     first_file: u64,
     /// Series with markers of chunks that did not reach the disk.
@@ -219,6 +229,7 @@ impl Head {
             late_min: AtomicI64::new(i64::MAX),
             late_max: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(min_valid),
+            handed: Mutex::default(),
             tombstones: RwLock::new(Tombstones::default()),
             standing: Mutex::default(),
             retired: Mutex::new(HashMap::new()),
@@ -236,15 +247,16 @@ impl Head {
         head.exemplars.configure(running.max_exemplars, running.out_of_order_window_ms, &head.metrics);
         found.sort_by_key(|chunk| chunk.series);
         let first_file = found.iter().map(|c| c.at >> 32).min().unwrap_or(0);
-        // Late samples before the end of the blocks are in blocks, or else the log of late samples still has them: ours
-        // go to blocks first, and upstream, which writes in-order blocks first, keeps its log until the late ones are
-        // there. Their chunks would bring back what was deleted from the blocks meanwhile.
-        found.retain(|c| !c.late || c.max >= min_valid);
+        let late_chunks: HashSet<u64> = found.iter().filter(|c| c.late).map(|c| c.at).collect();
+        let handed = super::handed::read(&*head.disk, &head.dir, &found);
+        found.retain(|c| !handed.has(c));
+        *head.handed.lock() = handed;
+        let chunks = Chunks { found, late: late_chunks, first_file };
         let snapshot = match head.takes_snapshots() {
             true => super::snapshot::find(&*head.disk, &head.dir, damaged > 0)?,
             false => None,
         };
-        match head.replay(&found, first_file, snapshot.as_ref(), status) {
+        match head.replay(&chunks, snapshot.as_ref(), status) {
             Ok(()) => {}
             Err(Failed::Open(e)) => return Err(e),
             Err(Failed::Snapshot(e)) => {
@@ -252,7 +264,7 @@ impl Head {
                 tracing::error!(component = "tsdb", err = e, "Failed to load chunk snapshot");
                 super::snapshot::remove(&*head.disk, &head.dir, None);
                 head.reset(min_valid);
-                match head.replay(&found, first_file, None, status) {
+                match head.replay(&chunks, None, status) {
                     Ok(()) => {}
                     Err(Failed::Open(e)) => return Err(e),
                     Err(Failed::Snapshot(e)) => {
@@ -288,15 +300,14 @@ impl Head {
 
     fn replay(
         &self,
-        found: &[Found],
-        first_file: u64,
+        chunks: &Chunks,
         snapshot: Option<&Snapshot>,
         status: &ReplayHandle,
     ) -> Result<(), Failed> {
         let begun = Instant::now();
+        let found = &chunks.found[..];
         // Whatever speaks of a reference keeps it from being given out again, also when its series is lost.
         found.iter().filter_map(|c| u32::try_from(c.series).ok()).for_each(|n| self.table.reserve(n));
-        let late_chunks = found.iter().filter(|c| c.late).map(|c| c.at).collect();
         let mut replay = Replay {
             head: self,
             pages: self.table.pages(),
@@ -306,8 +317,8 @@ impl Head {
             refused_series: 0,
             found,
             found_at: 0,
-            late_chunks,
-            first_file,
+            late_chunks: &chunks.late,
+            first_file: chunks.first_file,
             unmarked: HashSet::new(),
             deletions_count: true,
             left_out: false,

@@ -5,6 +5,7 @@
 
 mod ask;
 pub(crate) mod load;
+mod walk;
 
 use ask::{Answers, assert_same, everything, exemplars};
 use e2e::http::Connection;
