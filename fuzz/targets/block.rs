@@ -4,8 +4,10 @@ use std::sync::Arc;
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let map = Arc::new(disk::Map::of_bytes(data.to_vec()));
     if let Ok(index) = block::index::IndexReader::over(map, std::path::Path::new("index")) {
-        for id in index.all_postings().unwrap_or_default() {
-            let _ = index.series(id);
+        if let Ok(ids) = index.all_postings() {
+            for id in ids.iter() {
+                let _ = index.series(id);
+            }
         }
     }
 });
