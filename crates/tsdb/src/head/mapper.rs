@@ -430,6 +430,9 @@ impl Mapper {
             }
             self.disk.remove_file(&path_of(&self.dir, number))?;
             finished.remove(&number);
+            // Durably one after the other: a loss of power must not bring back an older file than one that is gone. Upstream
+            // refuses gaps, and `head_late` rests on it.
+            self.disk.sync_dir(&self.dir)?;
         }
         Ok(finished.keys().next().copied().unwrap_or(current))
     }

@@ -13,7 +13,7 @@ use super::writer::Wal;
 use disk::{Disk, atomic};
 use meter::Registry;
 use model::Metadata;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use storage::SeriesRef;
@@ -41,7 +41,7 @@ pub struct CheckpointStats {
 
 /// Writes the checkpoint of all segments up to and including `to`, which is finished. It keeps series for
 /// which `keep` says yes, with their newest metadata; samples, histograms and exemplars at `mint` (ms) or
-/// later; in place of all tombstones those of `standing` whose series it keeps. Works as a stream; `keep` must not
+/// later; in place of all tombstones those of `standing`, which is sorted by series, whose series it keeps. Works as a stream; `keep` must not
 /// change its mind meanwhile. The checkpoint is durable when this returns; the segments may then be removed.
 pub fn checkpoint(
     disk: &Arc<dyn Disk>,
@@ -67,12 +67,12 @@ pub fn checkpoint(
     let options = WalOptions { compression, segment_bytes: DEFAULT_SEGMENT_BYTES, ..WalOptions::default() };
     let log = Wal::open(disk.clone(), &temp, options, &Registry::new())?;
     let done = (|| {
-        let mut writer = Writer::new(&log, keep, mint);
+        let mut writer = Writer::new(&log, keep, mint, standing);
         let mut reader = LogReader::new(disk.clone(), sources);
         while let Some(raw) = reader.next()? {
             writer.take(raw.data)?;
         }
-        let mut stats = writer.finish(standing)?;
+        let mut stats = writer.finish()?;
         stats.damaged = reader.damage().len() as u64;
         log.close()?;
         disk.sync_dir(&temp)?;
@@ -97,10 +97,18 @@ struct Writer<'a> {
     exemplars: Vec<FeedExemplar>,
     metadata: Vec<(SeriesRef, Metadata)>,
     newest: BTreeMap<SeriesRef, Metadata>,
+    /// Of the series with tombstones, those whose record was kept.
+    known: HashSet<SeriesRef>,
+    standing: &'a [Tombstone],
 }
 
 impl<'a> Writer<'a> {
-    fn new(log: &'a Wal, keep: &'a mut dyn FnMut(SeriesRef) -> bool, mint: i64) -> Self {
+    fn new(
+        log: &'a Wal,
+        keep: &'a mut dyn FnMut(SeriesRef) -> bool,
+        mint: i64,
+        standing: &'a [Tombstone],
+    ) -> Self {
         Writer {
             log,
             keep,
@@ -111,6 +119,8 @@ impl<'a> Writer<'a> {
             exemplars: Vec::new(),
             metadata: Vec::new(),
             newest: BTreeMap::new(),
+            known: HashSet::new(),
+            standing,
         }
     }
 
@@ -159,6 +169,9 @@ impl<'a> Writer<'a> {
             self.stats.total_series += 1;
             if (self.keep)(series) {
                 out.push(series, labels.iter());
+                if self.standing.binary_search_by_key(&series.0, |t| t.series.0).is_ok() {
+                    self.known.insert(series);
+                }
             } else {
                 self.stats.dropped_series += 1;
             }
@@ -242,11 +255,12 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn finish(mut self, standing: &[Tombstone]) -> Result<CheckpointStats, WalError> {
+    fn finish(mut self) -> Result<CheckpointStats, WalError> {
         let mut kept = 0;
-        for some in standing.chunks(1024) {
+        for some in self.standing.chunks(1024) {
             let mut out = self.out.tombstones();
-            for stone in some.iter().filter(|t| (self.keep)(t.series)) {
+            // Of others the series and its deletions stand in later segments; here Prometheus would not know them.
+            for stone in some.iter().filter(|t| self.known.contains(&t.series)) {
                 kept += 1;
                 out.push(stone.series, stone.range.min, stone.range.max);
             }

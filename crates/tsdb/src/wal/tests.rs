@@ -418,10 +418,10 @@ fn checkpoint_keeps_what_must_survive() {
         wal.log(&buf).expect("logs");
         let done = wal.cut().expect("cuts") - 1;
         let mut keep = |series: SeriesRef| series.0.is_multiple_of(2);
-        // One deletion does not count any more, one is of a series that goes.
+        // One deletion does not count any more, one is of a series that goes, one of a series that comes in a later segment.
         let stone =
             |series| Tombstone { series: SeriesRef(series), range: TimeRange::new(0, 50 + round * 100) };
-        let standing = if round == 0 { vec![] } else { vec![stone(2), stone(3)] };
+        let standing = if round == 0 { vec![] } else { vec![stone(2), stone(3), stone(100)] };
         let stats = checkpoint(&shared, dir(), done, &mut keep, 150, &standing, Compression::Snappy)
             .expect("checkpoints");
         wal.truncate(done + 1).expect("truncates");
