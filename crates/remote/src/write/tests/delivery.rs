@@ -113,8 +113,8 @@ async fn old_receivers_get_the_old_protocol() {
         };
         server.wait("rows", v1_rows).await;
         agent.settled().await;
-        log.samples(10, 2000, 2.0);
         let before = server.stored.lock().requests;
+        log.samples(10, 2000, 2.0);
         agent.settled().await;
         let status = agent.supervisor.status();
         assert_eq!(status[0].protobuf_message, "prometheus.WriteRequest");
