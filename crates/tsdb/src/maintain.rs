@@ -311,6 +311,9 @@ impl Db {
         if done.is_err() {
             m.failed.inc();
         }
+        // Also when blocks could not be written or joined: it frees the space that may be lacking.
+        let head = self.head();
+        m.retain(head.wal.size_bytes() + head.chunk_disk_bytes());
         done
     }
 

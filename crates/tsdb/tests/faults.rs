@@ -195,6 +195,30 @@ fn joining_without_room_is_tried_again() {
     holds(&db, &rows, |_, _| false, "joined");
 }
 
+/// A head that cannot be written to a block for want of space does not keep retention from making some.
+#[test]
+fn retention_goes_on_without_room() {
+    let disk = FaultyDisk::new(7);
+    let mut rows = Rows::new();
+    let db = open_up_to(&disk, false, RANGE).expect("opens");
+    let mut fill = |steps: std::ops::Range<i64>| {
+        steps.for_each(|i| write(&db, START + i * STEP, &mut rows).expect("writes"));
+    };
+    fill(0..240);
+    db.maintain(None).expect("maintains");
+    let before = db.blocks().len();
+    fill(240..320);
+    disk.set_full(Some("/index"));
+    db.maintain(None).expect_err("there is no room");
+    assert_eq!(db.blocks().len(), before);
+    let running = Running { out_of_order_window_ms: RANGE * 20, ..Running::default() };
+    db.apply_config(Running { retention_time_ms: RANGE, ..running });
+    db.maintain(None).expect_err("there is no room");
+    assert!(db.blocks().len() < before, "{} of {before} blocks are left", db.blocks().len());
+    disk.set_full(None);
+    db.maintain(None).expect("there is room again");
+}
+
 #[test]
 fn read_only_directories_are_refused_by_path() {
     // Never used before, and with data in it.
