@@ -99,6 +99,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn damage_is_refused_and_never_panics() {
+        let form = "--b\r\nContent-Disposition: form-data; name=\"quéry\"\r\n\r\nup\r\n--b--";
+        assert_eq!(fields(form.as_bytes(), "b"), Some(vec![("quéry".to_owned(), "up".to_owned())]));
+        for end in 0..form.len() {
+            assert_eq!(fields(&form.as_bytes()[..end], "b"), None, "{end}");
+            for byte in [0, b'"', b'\\', b'=', b';', b'\r', 0xc3] {
+                let mut bytes = form.as_bytes().to_vec();
+                bytes[end] = byte;
+                let _ = fields(&bytes, "b");
+                let _ = boundary(&String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+
+    #[test]
     fn boundaries() {
         assert_eq!(boundary("multipart/form-data; boundary=ab"), Some("ab".into()));
         assert_eq!(boundary(r#"Multipart/Form-Data; charset=x; Boundary="a;b\"""#), Some("a;b\"".into()));
