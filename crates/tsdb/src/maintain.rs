@@ -424,7 +424,7 @@ impl Db {
             m.write(what, range, &[hints::STALE_SERIES], symbols, (&mut cut, count)).map_err(failed)?;
             start += m.chunk_range;
         }
-        let gone = head.evict(stale);
+        let gone = head.evict(stale).map_err(failed)?;
         m.stale_series.set((stale.len() as u64 - gone) as f64);
         Ok(gone)
     }

@@ -629,8 +629,6 @@ impl Sim {
             }
             match self.dice.below(40) {
                 0..=23 => self.write(&db),
-                // The log may bring back what was deleted of a series that has left the head early.
-                24..=26 if self.ends.is_some() => self.write(&db),
                 24..=26 => self.delete(&db),
                 27..=32 => {
                     let hold = Some(self.followed.segment);

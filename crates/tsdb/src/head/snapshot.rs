@@ -21,6 +21,7 @@ use chunk::varint::{put_i64, put_u64};
 use disk::{Disk, DiskError, atomic};
 use meter::Registry;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use storage::{SampleBuf, SeriesRef};
 
@@ -57,13 +58,17 @@ pub(super) struct Facts {
     /// References of chunks on disk and of the log of late samples, and what their series are called now.
     /// With the newest time of samples in the log under the other reference.
     pub(super) aliases: Vec<(u64, u32, i64)>,
+    /// Series that left the head early, and the time of their newest samples: some chunks on disk are of them.
+    pub(super) departed: Vec<(u32, i64)>,
 }
 
 impl Facts {
     fn text(&self) -> String {
         let chunks = self.chunks.map_or(String::new(), |(file, len)| format!("chunks {file} {len}\n"));
         let aliases = self.aliases.iter().map(|(number, series, t)| format!("alias {number} {series} {t}\n"));
-        format!("last_series {}\n{chunks}{}", self.last_series, aliases.collect::<String>())
+        let departed = self.departed.iter().map(|(series, t)| format!("departed {series} {t}\n"));
+        let lists: String = aliases.chain(departed).collect();
+        format!("last_series {}\n{chunks}{lists}", self.last_series)
     }
 
     fn parse(text: &str) -> Facts {
@@ -76,6 +81,7 @@ impl Facts {
                     let row = || Some((number.parse().ok()?, series.parse().ok()?, t.parse().ok()?));
                     facts.aliases.extend(row());
                 }
+                ["departed", series, t] => facts.departed.extend(series.parse().ok().zip(t.parse().ok())),
                 ["chunks", file, len] => facts.chunks = file.parse().ok().zip(len.parse().ok()),
                 _ => {}
             }
@@ -201,6 +207,7 @@ impl Head {
                 last_series: self.table.last(),
                 chunks: self.newest_chunks()?,
                 aliases: self.aliases.lock().clone(),
+                departed: self.departed(),
             };
             let file = disk.create(&temp.join(FACTS)).map_err(failed)?;
             file.append(facts.text().as_bytes()).and_then(|()| file.sync()).map_err(failed)?;
@@ -214,6 +221,13 @@ impl Head {
         let series = written?;
         remove(&**disk, &self.dir, Some(&target));
         Ok((series, target))
+    }
+
+    fn departed(&self) -> Vec<(u32, i64)> {
+        let min_valid = self.min_valid.load(Relaxed);
+        let retired = self.retired.lock();
+        let recent = retired.iter().filter(|(_, r)| r.newest >= min_valid);
+        recent.map(|(series, r)| (*series, r.newest)).collect()
     }
 
     fn newest_chunks(&self) -> Result<Option<(u64, u64)>, WalError> {
@@ -356,8 +370,13 @@ mod tests {
     #[test]
     fn facts_come_back() {
         for facts in [
-            Facts { last_series: 7, chunks: Some((3, 4096)), aliases: vec![] },
-            Facts { last_series: u32::MAX, chunks: None, aliases: vec![(1 << 40, 7, i64::MIN), (9, 8, 5)] },
+            Facts { last_series: 7, chunks: Some((3, 4096)), ..Facts::default() },
+            Facts {
+                last_series: u32::MAX,
+                chunks: None,
+                aliases: vec![(1 << 40, 7, i64::MIN), (9, 8, 5)],
+                departed: vec![(3, 4), (5, i64::MAX)],
+            },
         ] {
             assert_eq!(Facts::parse(&facts.text()), facts);
         }

@@ -112,40 +112,57 @@ impl Head {
         found
     }
 
-    /// Forgets series that blocks hold by now, unless something was appended to them since. Gives how many went.
-    pub(crate) fn evict(&self, series: &[(u32, i64)]) -> u64 {
+    /// Forgets series that blocks hold by now, unless something was appended to them since. The log says so first, or
+    /// the next start would take their samples again. Gives how many went.
+    pub(crate) fn evict(&self, series: &[(u32, i64)]) -> Result<u64, WalError> {
         self.readers.wait(TimeRange::ALL);
         let pages = self.table.pages();
-        let mut retired = Vec::new();
+        let mut count = 0;
         for of_page in series.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
-            let Some(page) = pages.get(split(of_page[0].0).0).and_then(Option::as_ref) else { continue };
-            let (mut gone, mut pairs) = (RoaringBitmap::new(), RoaringBitmap::new());
-            let _gate = self.gate.write();
-            let mut cells = page.lock();
-            for (series, newest) in of_page {
-                let slot = split(*series).1;
-                let unchanged = cells.is_live(slot)
-                    && cells.peek(slot).last_t == *newest
-                    && cells.is_stale(slot)
-                    && cells.late(slot).is_none();
-                if unchanged {
-                    let hash = cells.peek(slot).hash;
-                    pairs.extend(cells.pairs(slot).iter().copied());
-                    cells.remove(slot);
-                    self.table.remove(hash, *series);
-                    gone.insert(*series);
-                    retired.push((*series, *newest));
-                }
+            if let Some(page) = pages.get(split(of_page[0].0).0).and_then(Option::as_ref) {
+                count += self.evict_in(page, of_page)?;
             }
-            drop(cells);
-            self.index.write().remove(&gone, &pairs);
         }
+        Ok(count)
+    }
+
+    fn evict_in(&self, page: &Page, series: &[(u32, i64)]) -> Result<u64, WalError> {
+        // No batch may be between resolving its series and appending to them, nor log one of the same labels anew.
+        let _gate = self.gate.write();
+        let mut cells = page.lock();
+        let unchanged = |(series, newest): &&(u32, i64)| {
+            let slot = split(*series).1;
+            let has_ended = cells.is_live(slot) && cells.is_stale(slot) && cells.late(slot).is_none();
+            has_ended && cells.peek(slot).last_t == *newest
+        };
+        let leaving: Vec<(u32, i64)> = series.iter().filter(unchanged).copied().collect();
+        let mut records = crate::wal::RecordBuf::new();
+        let mut record = records.tombstones();
+        for (series, _) in &leaving {
+            record.push(storage::SeriesRef(u64::from(*series)), i64::MIN, i64::MAX);
+        }
+        drop(record);
+        if leaving.is_empty() {
+            return Ok(0);
+        }
+        self.wal.log(&records)?;
+        let (mut gone, mut pairs) = (RoaringBitmap::new(), RoaringBitmap::new());
+        for (series, _) in &leaving {
+            let slot = split(*series).1;
+            pairs.extend(cells.pairs(slot).iter().copied());
+            self.table.remove(cells.peek(slot).hash, *series);
+            cells.remove(slot);
+            gone.insert(*series);
+        }
+        drop(cells);
+        self.index.write().remove(&gone, &pairs);
+        let mut tombstones = self.tombstones.write();
+        gone.iter().for_each(|series| tombstones.remove(series));
         let segment = self.wal.end().segment;
-        let count = retired.len() as u64;
-        let mut all = self.retired.lock();
-        all.extend(retired.into_iter().map(|(series, newest)| (series, Retired { segment, newest })));
-        self.metrics.series_removed.add(count);
-        count
+        let retired = leaving.into_iter().map(|(series, newest)| (series, Retired { segment, newest }));
+        self.retired.lock().extend(retired);
+        self.metrics.series_removed.add(gone.len());
+        Ok(gone.len())
     }
 
     /// Drops samples before `mint` of one page, and its series without samples. The gate is held by the caller.

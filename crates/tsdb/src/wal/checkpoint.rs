@@ -41,7 +41,8 @@ pub struct CheckpointStats {
 
 /// Writes the checkpoint of all segments up to and including `to`, which is finished. It keeps series for
 /// which `keep` says yes, with their newest metadata; samples, histograms and exemplars at `mint` (ms) or
-/// later; in place of all tombstones those of `standing`, which is sorted by series, whose series it keeps. Works as a stream; `keep` must not
+/// later; in place of all tombstones those of `standing`, which is sorted by series, whose series it keeps, and those
+/// that say that a series left the head. Works as a stream; `keep` must not
 /// change its mind meanwhile. The checkpoint is durable when this returns; the segments may then be removed.
 pub fn checkpoint(
     disk: &Arc<dyn Disk>,
@@ -100,6 +101,7 @@ struct Writer<'a> {
     /// Of the series with tombstones, those whose record was kept.
     known: HashSet<SeriesRef>,
     standing: &'a [Tombstone],
+    kept_tombstones: u64,
 }
 
 impl<'a> Writer<'a> {
@@ -121,6 +123,7 @@ impl<'a> Writer<'a> {
             newest: BTreeMap::new(),
             known: HashSet::new(),
             standing,
+            kept_tombstones: 0,
         }
     }
 
@@ -206,11 +209,17 @@ impl<'a> Writer<'a> {
         done
     }
 
-    /// Those that count are written at the end.
+    /// Deletions that count are written at the end. That a series left the head stays where it is, in front of
+    /// its return under another reference.
     fn tombstones(&mut self, raw: &[u8]) -> Result<(), RecordError> {
         let mut found = Vec::new();
         let done = record::tombstones(raw, &mut found);
         self.stats.total_tombstones += found.len() as u64;
+        let mut out = self.out.tombstones();
+        for stone in found.iter().filter(|t| t.is_departure() && (self.keep)(t.series)) {
+            self.kept_tombstones += 1;
+            out.push(stone.series, stone.range.min, stone.range.max);
+        }
         done
     }
 
@@ -256,18 +265,17 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(mut self) -> Result<CheckpointStats, WalError> {
-        let mut kept = 0;
         for some in self.standing.chunks(1024) {
             let mut out = self.out.tombstones();
             // Of others the series and its deletions stand in later segments; here Prometheus would not know them.
             for stone in some.iter().filter(|t| self.known.contains(&t.series)) {
-                kept += 1;
+                self.kept_tombstones += 1;
                 out.push(stone.series, stone.range.min, stone.range.max);
             }
             drop(out);
             self.flush()?;
         }
-        self.stats.dropped_tombstones = self.stats.total_tombstones.saturating_sub(kept);
+        self.stats.dropped_tombstones = self.stats.total_tombstones.saturating_sub(self.kept_tombstones);
         let newest: Vec<_> = std::mem::take(&mut self.newest).into_iter().collect();
         for some in newest.chunks(1024) {
             let mut out = self.out.metadata();

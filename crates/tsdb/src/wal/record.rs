@@ -115,6 +115,15 @@ pub struct Tombstone {
     pub range: TimeRange,
 }
 
+impl Tombstone {
+    /// Not a deletion: the series left the head early, because blocks had all of it, and is not known any more from
+    /// here on. Upstream writes this after a compaction of stale series. A deletion never reaches that far, for it is
+    /// bounded by the samples that it is about.
+    pub fn is_departure(&self) -> bool {
+        self.range == TimeRange::ALL
+    }
+}
+
 fn body<'a>(record: &'a [u8], want: &'static str, kinds: &[RecordType]) -> Result<&'a [u8], RecordError> {
     match record.split_first() {
         Some((kind, rest)) if kinds.iter().any(|k| *k as u8 == *kind) => Ok(rest),

@@ -29,6 +29,8 @@ pub(super) struct Tally {
     pub(super) late_min: i64,
     pub(super) late_max: i64,
     pub(super) chunks: u64,
+    /// Of those, chunks of series that left the head early.
+    pub(super) departed_chunks: u64,
     pub(super) unknown: Unknown,
     /// Malformed native histograms, which were left out.
     pub(super) bad_histograms: u64,
@@ -44,6 +46,7 @@ impl Default for Tally {
             late_min: i64::MAX,
             late_max: i64::MIN,
             chunks: 0,
+            departed_chunks: 0,
             unknown: Unknown::default(),
             bad_histograms: 0,
             broken: None,
@@ -62,6 +65,7 @@ impl Tally {
         self.late_min = self.late_min.min(other.late_min);
         self.late_max = self.late_max.max(other.late_max);
         self.chunks += other.chunks;
+        self.departed_chunks += other.departed_chunks;
         self.bad_histograms += other.bad_histograms;
         self.unknown.add(other.unknown);
         self.broken = self.broken.take().or(other.broken);

@@ -170,6 +170,8 @@ struct Replay<'a> {
     deletions_count: bool,
     /// A chunk on disk was left out that has samples beyond the one before it.
     left_out: bool,
+    /// References of series that left the head early; blocks have their chunks.
+    departed: HashSet<u64>,
     /// The record of tombstones, which follows all series of a snapshot, has come.
     tombstones_seen: bool,
     damage: Vec<Damage>,
@@ -322,6 +324,7 @@ impl Head {
             unmarked: HashSet::new(),
             deletions_count: true,
             left_out: false,
+            departed: HashSet::new(),
             tombstones_seen: false,
             damage: Vec::new(),
             tally: Tally::default(),
@@ -480,7 +483,7 @@ impl Replay<'_> {
             Decoded::Broken(why) => self.tally.broken = self.tally.broken.take().or(Some(why)),
             Decoded::Tombstones(list) => {
                 self.tombstones_seen = true;
-                self.tombstones(&list);
+                self.tombstones(lanes, &list);
             }
             Decoded::Exemplars(list) => self.exemplars(list),
             Decoded::Metadata(list) => self.metadata(&list),
@@ -538,7 +541,7 @@ impl Replay<'_> {
         let tally = &self.tally;
         head.saw(tally.min, tally.max);
         head.saw_late(tally.late_min, tally.late_max);
-        let chunks = tally.chunks + self.late_chunk_count();
+        let chunks = (tally.chunks + self.late_chunk_count()).saturating_sub(tally.departed_chunks);
         head.metrics.chunks.set(chunks as f64);
         head.metrics.chunks_created.add(chunks);
         let segment = head.wal.first_own_segment();

@@ -7,6 +7,7 @@ use crate::head::Head;
 use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM};
 use crate::head::page::Walk;
 use crate::head::snapshot::{Facts, Snapshot};
+use crate::head::truncate::Retired;
 use crate::wal::segments;
 use model::FloatHistogram;
 use std::sync::Arc;
@@ -52,6 +53,10 @@ impl Replay<'_> {
                 self.attach(&mut Lanes::default(), number, series, false);
             }
         }
+        for (series, newest) in facts.departed {
+            self.departed.insert(u64::from(series));
+            head.retired.lock().insert(series, Retired { segment: snapshot.segment, newest });
+        }
         let (dir, num_series) = (snapshot.path.display(), head.table.len());
         tracing::info!(component = "tsdb", %dir, num_series, duration = ?begun.elapsed(), "chunk snapshot loaded");
         Ok(())
@@ -61,7 +66,9 @@ impl Replay<'_> {
     pub(super) fn has_strange_chunks(&self) -> bool {
         let min_valid = self.head.min_valid.load(Relaxed);
         let mut recent = self.found.iter().filter(|c| c.max >= min_valid);
-        recent.any(|c| !is_taken(&self.pages, self.own(SeriesRef(c.series))))
+        recent.any(|c| {
+            !self.departed.contains(&c.series) && !is_taken(&self.pages, self.own(SeriesRef(c.series)))
+        })
     }
 
     /// Makes the series of a portion, and sends their open chunks to the lanes.
