@@ -1,7 +1,6 @@
 //! Benchmarks beside the peers: starts each with the same load and prints CPU, memory and times as tables.
 //!
-//! Usage: `bench receive|scrape|agent|query|compact|disk [--small] [--case NAME] [--only NAME] [--pyrrha PATH]
-//! [--cores N]`. All traffic stays on loopback; `--cores` is for `query`.
+//! All traffic stays on loopback. `bench --help` lists the kinds and flags.
 #![forbid(unsafe_code)]
 
 mod compact;
@@ -21,25 +20,60 @@ use scrape::Mode;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+const USAGE: &str = "\
+usage: bench KIND [FLAGS]
+
+  receive   remote write: known series, first sight, memory, restart
+  scrape    targets into storage
+  agent     targets to a destination
+  query     queries of dashboards
+  compact   a head of two hours becomes blocks
+  disk      bytes of compacted blocks
+
+  --small           less data: for a look, not for figures
+  --case NAME       only cases whose name starts with this (receive, query, disk)
+  --only NAME       only programs whose name has this in it, in lower case
+  --pyrrha PATH     our binary (target/release/pyrrha)
+  --cores N         every program may use N cores (query)
+
+PYRRHA_PEERS is a folder of unpacked packages of peers; without it those that are installed are used.
+";
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let value = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1)).cloned();
-    let pyrrha = value("--pyrrha").map_or_else(|| PathBuf::from("target/release/pyrrha"), PathBuf::from);
-    let (only, case) = (value("--only"), value("--case"));
-    let cores = value("--cores").and_then(|n| n.parse().ok());
-    let small = args.iter().any(|a| a == "--small");
-    match args.first().map(String::as_str) {
-        Some("receive") => receive::run(&pyrrha, only.as_deref(), &receive::cases(small, case.as_deref())),
-        Some("scrape") => scrape::run(Mode::Store, &pyrrha, only.as_deref(), small),
-        Some("agent") => scrape::run(Mode::Forward, &pyrrha, only.as_deref(), small),
-        Some("query") => query::run(&pyrrha, only.as_deref(), case.as_deref(), small, cores),
-        Some("compact") => compact::run(&pyrrha, only.as_deref(), small),
-        Some("disk") => disk::run(&pyrrha, only.as_deref(), case.as_deref(), small),
-        _ => {
-            eprintln!(
-                "usage: bench receive|scrape|agent|query|compact|disk [--small] [--case NAME] [--only NAME] [--pyrrha PATH] [--cores N]"
-            );
-            ExitCode::from(2)
-        }
+    if args.iter().any(|a| a == "--help" || a == "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
     }
+    let (mut pyrrha, mut only, mut case, mut cores, mut small) = (None, None, None, None, false);
+    let mut rest = args.get(1..).unwrap_or_default().iter();
+    while let Some(flag) = rest.next() {
+        match (flag.as_str(), rest.as_slice().first()) {
+            ("--small", _) => {
+                small = true;
+                continue;
+            }
+            ("--pyrrha", Some(value)) => pyrrha = Some(PathBuf::from(value)),
+            ("--only", Some(value)) => only = Some(value.as_str()),
+            ("--case", Some(value)) => case = Some(value.as_str()),
+            ("--cores", Some(value)) if value.parse::<usize>().is_ok() => cores = value.parse().ok(),
+            _ => return refuse(&format!("unknown flag or missing value: {flag}")),
+        }
+        rest.next();
+    }
+    let pyrrha = pyrrha.unwrap_or_else(|| PathBuf::from("target/release/pyrrha"));
+    match args.first().map(String::as_str) {
+        Some("receive") => receive::run(&pyrrha, only, &receive::cases(small, case)),
+        Some("scrape") => scrape::run(Mode::Store, &pyrrha, only, small),
+        Some("agent") => scrape::run(Mode::Forward, &pyrrha, only, small),
+        Some("query") => query::run(&pyrrha, only, case, small, cores),
+        Some("compact") => compact::run(&pyrrha, only, small),
+        Some("disk") => disk::run(&pyrrha, only, case, small),
+        other => refuse(&other.map_or("say what to measure".into(), |kind| format!("unknown kind: {kind}"))),
+    }
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("bench: {why}\n\n{USAGE}");
+    ExitCode::from(2)
 }
