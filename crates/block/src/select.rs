@@ -439,7 +439,7 @@ impl Series for BlockSeries {
                 let mut samples = SampleBuf::default();
                 self.decode(meta, &mut samples)?;
                 samples.retain_from(0, |t| !self.deleted.iter().any(|d| d.contains(t)));
-                found.extend(storage::merge::encode(&samples)?);
+                found.extend(storage::encode::chunks(&samples)?);
                 continue;
             }
             let (encoding, data) = self.encoded(meta)?;

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod append;
 pub mod digest;
+pub mod encode;
 pub mod error;
 pub mod exemplars;
 pub mod feed;

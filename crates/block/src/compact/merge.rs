@@ -99,7 +99,7 @@ fn chunks_within(series: &dyn Series, range: TimeRange) -> Result<Vec<EncodedChu
     }
     let mut samples = SampleBuf::default();
     series.read(range, &mut samples).map_err(store_error)?;
-    storage::merge::encode(&samples).map_err(store_error)
+    storage::encode::chunks(&samples).map_err(store_error)
 }
 
 /// Lets go of the maps of blocks now and then.

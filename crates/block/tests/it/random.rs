@@ -44,7 +44,7 @@ impl Series for Fixed {
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
         let mut samples = SampleBuf::default();
         self.read(range, &mut samples)?;
-        storage::merge::encode(&samples)
+        storage::encode::chunks(&samples)
     }
 }
 

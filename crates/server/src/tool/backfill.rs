@@ -161,7 +161,7 @@ pub(crate) fn write_block(
     let wrong = |e: block::BlockError| format!("flush: {e}");
     let mut builder = BlockBuilder::create(disk, out, meta, symbols, DEFAULT_SEGMENT_BYTES).map_err(wrong)?;
     for (labels, samples) in series.iter().filter(|(_, samples)| !samples.is_empty()) {
-        let chunks = storage::merge::encode(samples).map_err(|e| format!("flush: {e}"))?;
+        let chunks = storage::encode::chunks(samples).map_err(|e| format!("flush: {e}"))?;
         let data: Vec<ChunkData<'_>> = chunks
             .iter()
             .map(|c| ChunkData { range: c.range, encoding: c.encoding, data: &c.data })

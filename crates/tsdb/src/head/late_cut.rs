@@ -169,6 +169,6 @@ impl Series for LateSeries {
     fn chunks(&self, range: TimeRange) -> Result<Vec<EncodedChunk>, StorageError> {
         let mut samples = SampleBuf::default();
         self.read(range, &mut samples)?;
-        storage::merge::encode(&samples)
+        storage::encode::chunks(&samples)
     }
 }

@@ -171,7 +171,7 @@ pub(super) fn write_late(head: &Head, series: u32, late: &mut Late) -> Vec<Mappe
         new.push(Mapped { at: head.mapper.write(series, min, max, true, chunk.data()), min, max });
     } else {
         // Nothing that a chunk of the head could not hold comes here.
-        for chunk in storage::merge::encode(&late.rows(TimeRange::ALL)).unwrap_or_default() {
+        for chunk in storage::encode::chunks(&late.rows(TimeRange::ALL)).unwrap_or_default() {
             let Some(encoding) = chunk::Encoding::from_number(chunk.encoding) else { continue };
             let (min, max) = (chunk.range.min, chunk.range.max);
             let at = head.mapper.write_as(encoding, series, min, max, true, &chunk.data);

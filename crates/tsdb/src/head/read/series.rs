@@ -247,7 +247,7 @@ impl Series for HeadSeries {
         let mut rows = SampleBuf::default();
         self.merged(&mut taken, range, &mut rows)?;
         if !rows.histograms.is_empty() || !rows.starts.is_empty() {
-            return storage::merge::encode(&rows);
+            return storage::encode::chunks(&rows);
         }
         let per_chunk = usize::from(self.head().rule.samples_per_chunk).max(1);
         for (times, floats) in rows.times.chunks(per_chunk).zip(rows.floats.chunks(per_chunk)) {
