@@ -11,8 +11,13 @@ pub fn difference(ours: &[u8], theirs: &[u8], tolerance: f64) -> Option<String> 
     same(&by_series(&ours["data"]), &by_series(&theirs["data"]), tolerance, "data")
 }
 
-/// Arrays of series become maps by label set, since their order means nothing in most answers.
+/// Arrays of series become maps by label set, since their order means nothing in most answers; so do those of label
+/// sets alone.
 fn by_series(data: &Value) -> Value {
+    if let Some(sets) = data.as_array().filter(|sets| sets.iter().all(Value::is_object)) {
+        let keyed: BTreeMap<String, &Value> = sets.iter().map(|set| (set.to_string(), set)).collect();
+        return serde_json::json!({ "count": sets.len(), "sets": keyed });
+    }
     let Some(rows) = data["result"].as_array() else { return data.clone() };
     if rows.iter().any(|r| r["metric"].is_null()) {
         return data.clone();
@@ -66,5 +71,9 @@ mod tests {
         check(&of(x), &of(y), false);
         check(&of(x), &of(&x.replace("\"1\"]", "\"1.0000001\"]")), true);
         check(&of(x), &of(&x.replace("\"1\"]", "\"1.00001\"]")), false);
+        check(r#"{"data":[{"a":"1"},{"a":"2"}]}"#, r#"{"data":[{"a":"2"},{"a":"1"}]}"#, true);
+        check(r#"{"data":[{"a":"1"},{"a":"2"}]}"#, r#"{"data":[{"a":"1"},{"a":"3"}]}"#, false);
+        check(r#"{"data":[{"a":"1"},{"a":"1"}]}"#, r#"{"data":[{"a":"1"}]}"#, false);
+        check(r#"{"data":["a","b"]}"#, r#"{"data":["b","a"]}"#, false);
     }
 }

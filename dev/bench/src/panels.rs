@@ -121,16 +121,43 @@ pub fn panels(end: i64, reach: i64) -> Vec<Panel> {
         60,
     );
 
+    label_calls(end, reach, &mut all);
+    all
+}
+
+/// What query editors and variables of dashboards ask for.
+fn label_calls(end: i64, reach: i64, all: &mut Vec<Panel>) {
     let mut label = |name: &str, path: String| {
         all.push(Panel { name: name.into(), query: path.clone(), path });
     };
     let window = format!("start={}&end={end}", end - HOUR.min(reach));
+    let matching = |selector: &str| format!("match[]={}&{window}", escape(selector));
     label("label names", format!("/api/v1/labels?{window}"));
+    label("label names of a job", format!("/api/v1/labels?{}", matching(r#"{job="checkout-api"}"#)));
+    label(
+        "label names by regex",
+        format!("/api/v1/labels?{}", matching(r#"{__name__=~"container_resource_usage_.+_bytes"}"#)),
+    );
     label("values of instance", format!("/api/v1/label/instance/values?{window}"));
     label("metric names", format!("/api/v1/label/__name__/values?{window}"));
-    let selector = escape(r#"{job="kubelet"}"#);
-    label("values of pod of a job", format!("/api/v1/label/pod/values?match[]={selector}&{window}"));
-    let selector = escape(r#"container_resource_usage_1_bytes{namespace=~"team-(1|5)"}"#);
-    label("series of a metric", format!("/api/v1/series?match[]={selector}&{window}"));
-    all
+    label("values of pod of a job", format!("/api/v1/label/pod/values?{}", matching(r#"{job="kubelet"}"#)));
+    label(
+        "values of route by regex",
+        format!("/api/v1/label/route/values?{}", matching(r#"{route=~"/api/v[12]/.*",method!="PUT"}"#)),
+    );
+    label(
+        "values of uid by regex",
+        format!(
+            "/api/v1/label/uid/values?{}",
+            matching(r#"{__name__=~"kube_object_status_condition_(1|2)",namespace=~"team-1.*"}"#)
+        ),
+    );
+    label(
+        "series of a metric",
+        format!(
+            "/api/v1/series?{}",
+            matching(r#"container_resource_usage_1_bytes{namespace=~"team-(1|5)"}"#)
+        ),
+    );
+    label("series of a job", format!("/api/v1/series?{}", matching(r#"{job="checkout-api"}"#)));
 }
