@@ -33,6 +33,11 @@ impl Json {
         self.out.is_empty()
     }
 
+    /// Takes back what was written since the last piece behind its first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
     /// Hands over what has been written since the last time; `next` bytes are reserved for what follows.
     pub fn take(&mut self, next: usize) -> Vec<u8> {
         std::mem::replace(&mut self.out, Vec::with_capacity(next))

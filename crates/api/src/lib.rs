@@ -11,6 +11,7 @@ mod home;
 mod instrument;
 mod json;
 mod lifecycle;
+mod list;
 mod multipart;
 mod own_metrics;
 mod params;

@@ -4,11 +4,12 @@ use crate::clean::{Known, cleaned};
 use crate::error::ApiError;
 use crate::instrument::HandlerMetrics;
 use crate::json::Json;
+use crate::list::{ListText, Rows};
 use crate::params::{Form, MAX_FORM_BYTES};
 use crate::query_log::Origin;
 use crate::state::{Api, Ready};
 use crate::wrap::{Encoding, body_of, go_error, text};
-use crate::{health, home, lifecycle, multipart, own_metrics, v1};
+use crate::{health, home, lifecycle, multipart, own_metrics, stream, v1};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -34,9 +35,19 @@ pub(crate) struct Call {
     pub(crate) origin: Origin,
 }
 
-/// A successful answer: `data` already written, or nothing at all (204).
+/// What a successful answer says.
+enum Content {
+    /// `data` already written, but for what follows it.
+    Text(Json),
+    /// `data` is a list that is written while it is sent.
+    List(Rows),
+    /// Nothing at all (204).
+    Nothing,
+}
+
+/// A successful answer.
 pub(crate) struct Reply {
-    json: Option<Json>,
+    content: Content,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
 }
@@ -49,11 +60,20 @@ impl Reply {
         let mut json = Json::with_capacity(1024);
         json.raw("{\"status\":\"success\",\"data\":");
         write(&mut json);
-        Reply { json: Some(json), warnings: Vec::new(), infos: Vec::new() }
+        Self::of(Content::Text(json))
+    }
+
+    /// A list of any length as `data`.
+    pub(crate) fn list(rows: Rows) -> Reply {
+        Self::of(Content::List(rows))
     }
 
     pub(crate) fn no_content() -> Reply {
-        Reply { json: None, warnings: Vec::new(), infos: Vec::new() }
+        Self::of(Content::Nothing)
+    }
+
+    fn of(content: Content) -> Reply {
+        Reply { content, warnings: Vec::new(), infos: Vec::new() }
     }
 
     pub(crate) fn warn(mut self, warning: Option<String>) -> Reply {
@@ -63,10 +83,16 @@ impl Reply {
 
     /// The whole HTTP reply, compressed.
     pub(crate) fn into_response(self, encoding: Encoding) -> Response<Body> {
-        let Some(mut json) = self.json else {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            return response;
+        let mut json = match self.content {
+            Content::Text(json) => json,
+            Content::List(rows) => {
+                return stream::response(ListText::new(rows, &self.warnings, &self.infos), encoding);
+            }
+            Content::Nothing => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                return response;
+            }
         };
         json.notes(&self.warnings, &self.infos).raw("}");
         let mut response = Response::new(body_of(encoding.encode(json.into_pieces())));

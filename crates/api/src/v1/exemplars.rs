@@ -1,6 +1,7 @@
 //! `query_exemplars`.
 
 use crate::error::ApiError;
+use crate::list::rows;
 use crate::params::{MAX_TIME_MS, MIN_TIME_MS, time_param};
 use crate::router::{Call, Outcome, Reply};
 use crate::state::Api;
@@ -19,21 +20,15 @@ pub(crate) fn query(api: &Api, call: &Call) -> Outcome {
         return Ok(Reply::no_content());
     }
     let found = api.reading()?.exemplars.select(TimeRange { min, max }, &sets)?;
-    Ok(Reply::data(|json| {
-        json.raw("[");
+    Ok(Reply::list(rows(found, |json, series| {
+        json.raw("{\"seriesLabels\":").labels(&series.series);
+        json.raw(",\"exemplars\":[");
         let mut first = true;
-        for series in &found {
-            json.comma(&mut first).raw("{\"seriesLabels\":").labels(&series.series);
-            json.raw(",\"exemplars\":[");
-            let mut first = true;
-            for exemplar in &series.exemplars {
-                json.comma(&mut first).raw("{\"labels\":").labels(&exemplar.labels);
-                json.raw(",\"value\":").value(exemplar.value);
-                json.raw(",\"timestamp\":").timestamp(exemplar.t.unwrap_or(0)).raw("}");
-            }
-            json.raw("]}");
-            json.pause();
+        for exemplar in &series.exemplars {
+            json.comma(&mut first).raw("{\"labels\":").labels(&exemplar.labels);
+            json.raw(",\"value\":").value(exemplar.value);
+            json.raw(",\"timestamp\":").timestamp(exemplar.t.unwrap_or(0)).raw("}");
         }
-        json.raw("]");
-    }))
+        json.raw("]}");
+    })))
 }

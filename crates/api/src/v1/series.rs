@@ -1,6 +1,7 @@
 //! Series, label names, label values.
 
 use crate::error::ApiError;
+use crate::list::rows;
 use crate::params::{MAX_TIME_MS, MIN_TIME_MS, parse_limit, time_param, unescape_name};
 use crate::router::{Call, Outcome, Reply};
 use crate::state::Api;
@@ -41,9 +42,9 @@ impl Lookup {
         if cut {
             names.truncate(self.limit);
         }
-        let reply = Reply::data(|json| {
-            json.texts(names.iter().map(String::as_str));
-        });
+        let reply = Reply::list(rows(names, |json, name| {
+            json.text(name);
+        }));
         Ok(reply.warn(cut.then(|| TRUNCATED.to_owned())))
     }
 }
@@ -135,15 +136,9 @@ pub(crate) fn series(api: &Api, call: &Call) -> Outcome {
         found.truncate(lookup.limit);
         warnings.push(TRUNCATED.to_owned());
     }
-    let mut reply = Reply::data(|json| {
-        json.raw("[");
-        let mut first = true;
-        for labels in &found {
-            json.comma(&mut first).labels(labels);
-            json.pause();
-        }
-        json.raw("]");
-    });
+    let mut reply = Reply::list(rows(found, |json, labels| {
+        json.labels(labels);
+    }));
     reply.warnings = warnings;
     Ok(reply)
 }

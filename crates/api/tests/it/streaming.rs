@@ -86,6 +86,37 @@ async fn a_long_answer_is_never_held_as_a_whole() {
 }
 
 #[tokio::test]
+async fn long_lists_leave_in_pieces() {
+    let store = MemStore::new();
+    let pad = "p".repeat(200);
+    for i in 0..4000 {
+        store.add(&Labels::from_pairs([("__name__", "x"), ("i", &format!("{pad}{i:05}"))]), 0, 1.0);
+    }
+    let door = Door::over(store, query::EngineOptions::default(), |_| {});
+    for path in ["/api/v1/series?match[]=x", "/api/v1/label/i/values", "/api/v1/label/i/values?limit=3999"] {
+        let response = ask(&door, path, "").await;
+        assert!(response.headers().get("content-length").is_none(), "{path}");
+        let mut body = response.into_body();
+        let (mut all, mut pieces) = (Vec::new(), 0);
+        while let Some(piece) = frame(&mut body).await {
+            assert!(piece.len() < 300 << 10);
+            all.extend_from_slice(&piece);
+            pieces += 1;
+        }
+        assert!(pieces > 2, "{path}: {pieces}");
+        let json: serde_json::Value = serde_json::from_slice(&all).expect("JSON");
+        let list = json["data"].as_array().expect("list");
+        let cut = path.contains("limit");
+        assert_eq!(list.len(), if cut { 3999 } else { 4000 });
+        assert_eq!(json["warnings"][0].is_string(), cut);
+        for (i, one) in list.iter().enumerate() {
+            let value = if path.contains("series") { &one["i"] } else { one };
+            assert_eq!(value.as_str(), Some(format!("{pad}{i:05}").as_str()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn compressed_answers_are_the_same() {
     let door = door();
     let plain_path = PATH.replace("&stats=all", "");
