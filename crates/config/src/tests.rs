@@ -145,6 +145,22 @@ fn what_is_not_built_is_told() {
 }
 
 #[test]
+fn sections_without_effect_are_told() {
+    let config = loads(
+        "otlp: {promote_resource_attributes: [a]}\ntracing: {endpoint: 'x:4317'}\nruntime: {gogc: 50}\nglobal: {rule_query_offset: 1m}\n",
+    );
+    let told: Vec<String> =
+        config.warnings.iter().map(|w| format!("{} {} {}", w.line, w.path, w.text)).collect();
+    let want = [
+        "1 otlp OTLP is not built in this version",
+        "2 tracing traces are not sent in this version",
+        "3 runtime.gogc has no effect: there is no garbage collector",
+    ];
+    assert_eq!(told, want);
+    assert!(config.to_yaml().contains("rule_query_offset: 1m"), "{}", config.to_yaml());
+}
+
+#[test]
 fn agents_warn_or_refuse() {
     let mut options = LoadOptions { agent: true, ..LoadOptions::default() };
     let path = Path::new("p.yml");

@@ -1,5 +1,5 @@
 //! One fault at a time: no room for one kind of file, a disk that is read-only, a directory that is in use, an fsync
-//! that fails. Random mixtures of them are in `sim.rs`.
+//! that fails. Random mixtures of them are in `sim/`.
 
 use model::{Labels, Matcher, Sample, TimeRange};
 use std::collections::BTreeMap;

@@ -65,6 +65,18 @@ fn contradictions_are_refused_in_upstreams_words() {
 }
 
 #[test]
+fn what_is_not_supported_is_refused() {
+    fails("proxy_url: socks5://a:1080", "proxy scheme \"socks5\" is not supported in this version");
+    for (old, number) in [("TLS10", 10), ("TLS11", 11)] {
+        let want =
+            format!("tls_config.max_version {old} is not supported in this version: TLS12 is the oldest");
+        fails(&format!("tls_config: {{max_version: {old}}}"), &want);
+        let least = read(&format!("tls_config: {{min_version: {old}}}"));
+        assert!(least.is_ok(), "TLS {number} as the oldest: {:?}", least.err());
+    }
+}
+
+#[test]
 fn old_spellings_move_and_paths_join() {
     let mut config =
         read("bearer_token_file: t\ntls_config: {ca_file: c, cert_file: /d, key_file: e}").expect("reads");
