@@ -147,7 +147,13 @@ const TABLE: &[(&str, Effect)] = &[
         "type-and-unit-labels",
         On(|f| f.type_and_unit_labels = true, "Experimental type and unit labels enabled"),
     ),
-    ("use-start-timestamps", NotBuilt),
+    (
+        "use-start-timestamps",
+        On(
+            |f| f.use_start_timestamps = true,
+            "Experimental usage of start timestamps in PromQL engine is enabled.",
+        ),
+    ),
     ("use-uncached-io", NotBuilt),
     (
         "xor2-encoding",
@@ -233,6 +239,35 @@ mod tests {
         assert!(
             Features::read(&["otlp-native-delta-ingestion,otlp-deltatocumulative".into()], false).is_err()
         );
+    }
+
+    #[test]
+    fn each_name_says_what_becomes_of_it() {
+        let unbuilt = "This option for --enable-feature has no effect in this version: it is not built yet.";
+        for (name, warning, text) in [
+            ("concurrent-rule-eval", true, unbuilt),
+            ("fast-startup", true, unbuilt),
+            ("old-ui", true, unbuilt),
+            ("otlp-deltatocumulative", true, unbuilt),
+            ("otlp-native-delta-ingestion", true, unbuilt),
+            ("otlp-write-receiver", true, unbuilt),
+            ("search-api", true, unbuilt),
+            ("use-uncached-io", true, unbuilt),
+            ("ooo-native-histograms", true, PERMANENT),
+            ("promql-duration-expr", true, PERMANENT),
+            (
+                "use-start-timestamps",
+                false,
+                "Experimental usage of start timestamps in PromQL engine is enabled.",
+            ),
+        ] {
+            let (_, notes) = Features::read(&[name.to_owned()], false).expect("legal");
+            let want = [Note { warning, text: text.to_owned(), option: warning.then(|| name.to_owned()) }];
+            assert_eq!(notes, want);
+        }
+        let names = ["auto-reload-config", "extra-scrape-metrics", "native-histograms"];
+        let (features, notes) = Features::read(&names.map(str::to_owned), false).expect("legal");
+        assert!(features.auto_reload && features.extra_scrape_metrics && notes.iter().all(|n| n.warning));
     }
 
     #[test]

@@ -12,7 +12,7 @@ differential: random queries over the same data, put to Prometheus and to pyrrha
   --seed N        what everything follows from (default 1)
   --peer PATH     the Prometheus to compare with (default: as the end-to-end tests find it)
   --pyrrha PATH   ours (default: PYRRHA_BIN, or the one built beside this program)
-  --features NAME only one set of feature flags: all, none, functions, names
+  --features NAME only one set of feature flags: all, none, functions, names, types, starts
   --spoiled N     percent of queries whose text is spoiled and only parsed (default 15)
   --most N        stop after so many differences (default 50)
   --query TEXT    ask only this, as instant query at --at SECONDS, and print what both say

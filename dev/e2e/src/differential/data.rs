@@ -25,6 +25,8 @@ enum Value {
 struct Series {
     labels: Vec<(String, String)>,
     samples: Vec<(i64, Value)>,
+    /// Start timestamps of the samples; missing ones are unknown.
+    starts: HashMap<i64, i64>,
 }
 
 /// When a series has samples.
@@ -90,7 +92,7 @@ impl Maker {
                 last.1 = Value::Float(f64::from_bits(STALE));
             }
         }
-        self.out.push(Series { labels: labels(name, rest), samples });
+        self.out.push(Series { labels: labels(name, rest), samples, starts: HashMap::new() });
     }
 
     fn counter(&mut self, name: &str, rest: &[(&str, &str)], by: f64) {
@@ -151,7 +153,8 @@ impl Maker {
                 Some(_) => ("_count", None),
             };
             let all: Vec<(&str, &str)> = rest.iter().copied().chain(le.map(|le| ("le", le))).collect();
-            self.out.push(Series { labels: labels(&format!("{name}{suffix}"), &all), samples });
+            let labels = labels(&format!("{name}{suffix}"), &all);
+            self.out.push(Series { labels, samples, starts: HashMap::new() });
         }
     }
 
@@ -235,7 +238,58 @@ impl Shape {
     }
 }
 
-fn series(seed: u64) -> Vec<Series> {
+/// How a source tells when its counters began.
+#[derive(Clone, Copy)]
+enum Origin {
+    Unknown,
+    /// At one time, until the counter falls.
+    Cumulative,
+    /// At the time of the sample before.
+    Delta,
+    /// At its own time, which says nothing.
+    Own,
+    /// Now so, now so.
+    Wild,
+}
+
+impl Series {
+    fn begin(&mut self, rng: &mut Rng) {
+        use Origin::{Cumulative, Delta, Own, Unknown, Wild};
+        let origin = [Unknown, Cumulative, Cumulative, Delta, Own, Wild, Wild][rng.below(7)];
+        let lead = rng.below(200_000) as i64;
+        let (mut before, mut since, mut last) = (None, None, 0.0);
+        for (t, value) in &self.samples {
+            let amount = match value {
+                Value::Float(v) => *v,
+                Value::Histogram(h) => h.count(),
+            };
+            if amount < last || rng.percent(1) {
+                since = before.map(|b: i64| b + rng.below((t - b) as usize + 1) as i64);
+            }
+            let told = since.unwrap_or(self.samples[0].0 - lead);
+            let start = match origin {
+                Unknown => 0,
+                Cumulative => told,
+                Delta => before.unwrap_or(0),
+                Own => *t,
+                Wild => match rng.below(8) {
+                    0 => 0,
+                    1 => t - rng.below(600_000) as i64,
+                    2 => t + rng.below(1000) as i64,
+                    3 => t - 1,
+                    4 | 5 => before.unwrap_or(0),
+                    _ => told,
+                },
+            };
+            if start != 0 {
+                self.starts.insert(*t, start);
+            }
+            (before, last) = (Some(*t), amount);
+        }
+    }
+}
+
+fn series(seed: u64, with_starts: bool) -> Vec<Series> {
     let mut m = Maker { rng: Rng::new(seed), out: Vec::new() };
     let places = [("api", "a:80"), ("api", "b:80"), ("web", "a:80"), ("web", "c:80"), ("db", "d:5432")];
     for (job, instance) in places {
@@ -259,6 +313,10 @@ fn series(seed: u64) -> Vec<Series> {
         natives(&mut m, &base);
     }
     strange(&mut m);
+    if with_starts {
+        let mut rng = Rng::new(seed ^ 0xaaaa);
+        m.out.iter_mut().for_each(|one| one.begin(&mut rng));
+    }
     // Prometheus selects the series of its head in the order of their creation, which shows in ties and in which of
     // two series an error names. A stale marker ahead of everything creates them in the order of their labels.
     m.out.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -342,15 +400,28 @@ fn encode(series: &[Series], from: i64, to: i64) -> Vec<u8> {
         let mut body = Vec::new();
         field(&mut body, 0x0a, &refs);
         for (t, value) in samples {
+            let start = one.starts.get(t).map(|start| *start as u64);
             match value {
                 Value::Float(v) => {
                     let mut sample = vec![0x09];
                     sample.extend_from_slice(&v.to_le_bytes());
                     sample.push(0x10);
                     varint(&mut sample, *t as u64);
+                    if let Some(start) = start {
+                        sample.push(0x18);
+                        varint(&mut sample, start);
+                    }
                     field(&mut body, 0x12, &sample);
                 }
-                Value::Histogram(h) => field(&mut body, 0x1a, &h.encode(*t)),
+                Value::Histogram(h) => {
+                    let mut message = h.encode(*t);
+                    if let Some(start) = start {
+                        // Field 17 needs a tag of two bytes.
+                        message.extend_from_slice(&[0x88, 0x01]);
+                        varint(&mut message, start);
+                    }
+                    field(&mut body, 0x1a, &message);
+                }
             }
         }
         field(&mut rows, 0x2a, &body);
@@ -366,9 +437,10 @@ fn encode(series: &[Series], from: i64, to: i64) -> Vec<u8> {
 const HEADERS: &str = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
                        Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 2.0.0\r\nUser-Agent: e2e\r\n";
 
-/// Sends the data of a seed to all addresses, slice by slice; gives the number of series.
-pub fn send(seed: u64, addresses: &[&str]) -> Result<usize, String> {
-    let all = series(seed);
+/// Sends the data of a seed to all addresses, slice by slice, also when the samples started if that is wanted; gives
+/// the number of series.
+pub fn send(seed: u64, with_starts: bool, addresses: &[&str]) -> Result<usize, String> {
+    let all = series(seed, with_starts);
     // No series has two samples in a slice: receivers take floats before histograms.
     for address in addresses {
         let mut connection = Connection::open(address).map_err(|e| e.to_string())?;

@@ -12,6 +12,8 @@ pub struct Level {
     pub duration_expressions: bool,
     pub extended_ranges: bool,
     pub fill: bool,
+    /// The data has start timestamps, and the language looks at them.
+    pub starts: bool,
     /// Functions and operators that are newer than 3.5.
     pub recent: bool,
 }
@@ -242,6 +244,10 @@ impl Grammar {
     }
 
     fn math(&mut self, depth: usize) -> Tree {
+        if self.level.starts && self.rng.percent(15) {
+            let inner = if self.rng.percent(80) { self.selector_with_modifiers(None) } else { self.v(depth) };
+            return Tree::text("start_timestamp(").c(inner).t(")");
+        }
         match self.rng.below(12) {
             0 => {
                 Tree::text("clamp(").c(self.v(depth)).t(", ").c(self.s(depth)).t(", ").c(self.s(depth)).t(")")

@@ -40,6 +40,11 @@ pub const FEATURES: &[Features] = &[
         flags: "promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,\
                 type-and-unit-labels,promql-per-step-stats",
     },
+    Features {
+        name: "starts",
+        flags: "promql-experimental-functions,promql-extended-range-selectors,promql-binop-fill-modifiers,\
+                promql-per-step-stats,st-storage,histograms-st-encoding,use-start-timestamps",
+    },
 ];
 
 /// What some requests say beside query and times.
@@ -212,12 +217,43 @@ pub struct Pair {
 }
 
 const CONFIG: &str = "global: {scrape_interval: 1m}\n";
+/// Chunks of floats that have room for start timestamps.
+const CONFIG_OF_STARTS: &str = "storage: {tsdb: {chunk_encoding: {floats: xor2}}}\n";
 
 /// True for versions from 3.6 on.
 fn is_recent(version: &str) -> bool {
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version == "?" || major > 3 || (major == 3 && minor >= 10)
+}
+
+/// Starts both on the same data with start timestamps, which Prometheus' receiver does not store: ours takes them, and
+/// the peer gets a copy of the folder.
+fn of_one_folder(ours: &Path, peer: &Path, arguments: &[&str], seed: u64) -> Result<[Node; 2], String> {
+    let config = format!("{CONFIG}{CONFIG_OF_STARTS}");
+    let mut nodes = [ours, peer].map(|program| Node::prepare(program, Role::Server, &config, arguments));
+    nodes[0].set_program(ours, &["--no-storage.head-snapshot"]);
+    nodes[0].run();
+    data::send(seed, true, &[&nodes[0].address])?;
+    nodes[0].stop();
+    let [from, to] = [0, 1].map(|i| nodes[i].dir().join("data"));
+    copy_folder(&from, &to).map_err(|e| format!("{}: {e}", from.display()))?;
+    nodes.iter_mut().for_each(Node::run);
+    Ok(nodes)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else if entry.file_name() != "lock" {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 impl Pair {
@@ -231,6 +267,7 @@ impl Pair {
             duration_expressions: recent,
             extended_ranges: recent && has("promql-extended-range-selectors"),
             fill: recent && has("promql-binop-fill-modifiers"),
+            starts: has("use-start-timestamps"),
             recent,
         };
         let mut flags = features.flags.to_owned();
@@ -245,8 +282,16 @@ impl Pair {
         if !flags_empty {
             arguments.push(&flag);
         }
-        let nodes = [ours, peer].map(|program| Node::start(program, Role::Server, CONFIG, &arguments));
-        data::send(seed, &[&nodes[0].address, &nodes[1].address])?;
+        let nodes = if level.starts {
+            if !recent {
+                return Err(format!("{} stores no start timestamps", peer.display()));
+            }
+            of_one_folder(ours, peer, &arguments, seed)?
+        } else {
+            let nodes = [ours, peer].map(|program| Node::start(program, Role::Server, CONFIG, &arguments));
+            data::send(seed, false, &[&nodes[0].address, &nodes[1].address])?;
+            nodes
+        };
         let client = |node: &Node| Client { address: node.address.clone(), connection: None };
         Ok(Pair { features, level, ours: client(&nodes[0]), peer: client(&nodes[1]), nodes })
     }
