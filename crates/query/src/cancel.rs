@@ -62,8 +62,6 @@ pub(crate) struct Watch {
     stop: Option<Arc<AtomicBool>>,
 }
 
-/// Items that are put in order between two looks: some tenths of a millisecond.
-const RUN: usize = 1024;
 /// Work of comparing two label sets.
 const COMPARISON: usize = 16;
 
@@ -101,62 +99,10 @@ impl Watch {
     /// Sorts, equal items staying in their order, and looks in between.
     pub(crate) fn sort<T>(
         &mut self,
-        mut list: Vec<T>,
+        list: Vec<T>,
         order: impl Fn(&T, &T) -> Order,
     ) -> Result<Vec<T>, QueryError> {
-        let mut sorted = true;
-        for at in 1..list.len() {
-            if order(&list[at - 1], &list[at]) == Order::Greater {
-                sorted = false;
-                break;
-            }
-            self.check(COMPARISON)?;
-        }
-        if sorted {
-            return Ok(list);
-        }
-        let mut runs = Vec::with_capacity(list.len().div_ceil(RUN));
-        for run in list.chunks_mut(RUN) {
-            run.sort_by(&order);
-            self.check(run.len() * COMPARISON * 8)?;
-        }
-        // Taken apart from behind, so that nothing is moved twice.
-        while list.len() > RUN {
-            let at = (list.len() - 1) / RUN * RUN;
-            runs.push(list.split_off(at));
-        }
-        runs.push(list);
-        runs.reverse();
-        while runs.len() > 1 {
-            let mut longer = Vec::with_capacity(runs.len().div_ceil(2));
-            let mut pairs = runs.into_iter();
-            while let Some(first) = pairs.next() {
-                longer.push(match pairs.next() {
-                    Some(second) => self.merge(first, second, &order)?,
-                    None => first,
-                });
-            }
-            runs = longer;
-        }
-        Ok(runs.pop().unwrap_or_default())
-    }
-
-    fn merge<T>(
-        &mut self,
-        first: Vec<T>,
-        second: Vec<T>,
-        order: &impl Fn(&T, &T) -> Order,
-    ) -> Result<Vec<T>, QueryError> {
-        let mut merged = Vec::with_capacity(first.len() + second.len());
-        let (mut first, mut second) = (first.into_iter(), second.into_iter());
-        while let (Some(a), Some(b)) = (first.as_slice().first(), second.as_slice().first()) {
-            let from = if order(a, b) == Order::Greater { &mut second } else { &mut first };
-            merged.extend(from.next());
-            self.check(COMPARISON)?;
-        }
-        merged.extend(first);
-        merged.extend(second);
-        Ok(merged)
+        storage::sort::stable(list, order, |comparisons| self.check(comparisons * COMPARISON))
     }
 
     /// For a helper that ends when `stop` is set.
@@ -189,31 +135,6 @@ mod tests {
 
     fn watch(cancel: &Cancel) -> Watch {
         Watch::new(cancel.clone(), Instant::now() + Duration::from_secs(3600))
-    }
-
-    #[test]
-    fn sorting_is_stable_and_looks() {
-        let mut seed = 7u64;
-        for len in [0, 1, 2, RUN - 1, RUN, RUN + 1, 3 * RUN + 5, 40 * RUN + 1] {
-            let list: Vec<(u64, usize)> = (0..len)
-                .map(|i| {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    (seed >> 52, i)
-                })
-                .collect();
-            let mut want = list.clone();
-            want.sort_by_key(|(key, _)| *key);
-            let cancel = Cancel::new();
-            let order = |a: &(u64, usize), b: &(u64, usize)| a.0.cmp(&b.0);
-            assert_eq!(watch(&cancel).sort(list.clone(), order).expect("nobody stops it"), want);
-            let looks = cancel.looks();
-            assert!(looks >= len * COMPARISON / CREDIT, "{looks}");
-            // It can be stopped at every look.
-            for at in 1..=looks {
-                assert!(watch(&Cancel::after(at)).sort(list.clone(), order).is_err(), "{at} of {looks}");
-            }
-            assert_eq!(watch(&cancel).sort(want.clone(), order).expect("nobody stops it"), want);
-        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod key;
 pub mod merge;
 pub mod metadata;
 pub mod select;
+pub mod sort;
 
 pub use append::{
     Batch, BatchSeries, ExemplarRow, HistogramRow, MetadataRow, RejectReason, Rejection, RowKind, SeriesId,

@@ -5,7 +5,7 @@ mod joined;
 pub use joined::forget_hints;
 
 use crate::error::StorageError;
-use crate::select::{Querier, SelectHints, Series, SeriesSet};
+use crate::select::{Querier, SelectHints, Series, SeriesSet, Stop};
 use joined::Joined;
 use model::Matcher;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ impl MergedQuerier {
             }
             warnings.extend(set.warnings());
         }
-        Ok(Box::new(Listed { list: joiner.finish().into_iter(), warnings }))
+        Ok(Box::new(Listed { list: joiner.finish(&hints.stop)?.into_iter(), warnings }))
     }
 }
 
@@ -199,7 +199,7 @@ impl Joiner {
     }
 
     /// Sorted by labels, if there is more than one store.
-    fn finish(mut self) -> Vec<Arc<dyn Series>> {
+    fn finish(mut self, stop: &Stop) -> Result<Vec<Arc<dyn Series>>, StorageError> {
         let join = |mut parts: Vec<Arc<dyn Series>>| match (parts.len(), parts.pop()) {
             (1, Some(only)) => only,
             (_, last) => {
@@ -208,21 +208,24 @@ impl Joiner {
             }
         };
         let sorted = if self.stores > 1 { self.sorted } else { self.found.len() };
-        let mut others: Vec<_> = self.found.split_off(sorted).into_iter().map(join).collect();
+        let others: Vec<_> = self.found.split_off(sorted).into_iter().map(join).collect();
         let mut list: Vec<_> = self.found.into_iter().map(join).collect();
         if others.is_empty() {
-            return list;
+            return Ok(list);
         }
-        others.sort_by(|a, b| a.labels().cmp(b.labels()));
+        let others = crate::sort::until(others, stop, |a, b| a.labels().cmp(b.labels()))?;
         let mut merged = Vec::with_capacity(list.len() + others.len());
         let mut rest = list.drain(..);
-        for other in others {
+        for (at, other) in others.into_iter().enumerate() {
+            if at.is_multiple_of(BETWEEN_LOOKS) {
+                stop.check()?;
+            }
             let before = rest.as_slice().partition_point(|s| s.labels() < other.labels());
             merged.extend(rest.by_ref().take(before));
             merged.push(other);
         }
         merged.extend(rest);
-        merged
+        Ok(merged)
     }
 }
 
@@ -382,7 +385,7 @@ mod tests {
             of(store).into_iter().for_each(|series| joiner.add(series));
         }
         let mut seen = Vec::new();
-        for series in joiner.finish() {
+        for series in joiner.finish(&Stop::default()).expect("nobody stops it") {
             let mut out = SampleBuf::default();
             series.read(TimeRange::ALL, &mut out).expect("reads");
             seen.push((series.labels().metric_name().to_owned(), out.times));

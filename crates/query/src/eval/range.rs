@@ -74,13 +74,21 @@ impl Eval<'_> {
                 )));
             }
         }
-        let mut scalars = Vec::new();
-        for arg in c.args.iter().filter(|a| a.ty == ValueType::Scalar) {
-            scalars.push(self.scalar(arg, grid)?);
-        }
-        // Upstream forgets where a subquery stood once it has evaluated it.
+        let scalars: Result<Vec<Vec<f64>>, QueryError> =
+            c.args.iter().filter(|a| a.ty == ValueType::Scalar).map(|a| self.scalar(a, grid)).collect();
+        let scalars = match scalars {
+            Ok(scalars) => scalars,
+            Err(error) => {
+                // A subquery is evaluated first: what is wrong with it is said first.
+                if spec.subquery {
+                    self.ranges(matrix, grid, false, &mut |_, _, _| Ok(()))?;
+                }
+                return Err(error);
+            }
+        };
+        // Upstream forgets where a subquery began once it has evaluated it.
         let span = match c.args[0].op {
-            Op::Subquery(_) => Span::default(),
+            Op::Subquery(_) => Span::new(0, c.args[0].span.end),
             _ => c.args[0].span,
         };
         let starts =

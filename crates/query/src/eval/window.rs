@@ -327,8 +327,14 @@ impl Eval<'_> {
             Op::Subquery(s) => {
                 let inner = s.grid(grid);
                 let mut samples = RangeBuf::default();
+                // What is wrong with a subquery is said before what its caller finds wrong with the samples.
+                let mut fault = None;
                 self.enter(Frame::tracking(inner.steps.min(MAX_TRACKED)));
                 let run = self.vector(&s.child, inner, &mut |ev, out| {
+                    if fault.is_some() {
+                        ev.recycle(out.column);
+                        return Ok(());
+                    }
                     samples.clear();
                     for (step, v) in out.column.floats() {
                         samples.t.push(inner.time(step));
@@ -341,10 +347,17 @@ impl Eval<'_> {
                     ev.recycle(out.column);
                     // What the caller counts belongs to the caller.
                     let one = Ranged { labels: &out.labels, drop_name: out.drop_name, source: None };
-                    ev.outside(|ev| each(ev, one, &samples))
+                    match ev.outside(|ev| each(ev, one, &samples)) {
+                        Err(QueryError::Execution(text)) => fault = Some(text),
+                        other => other?,
+                    }
+                    Ok(())
                 });
                 let counts = self.leave();
                 run?;
+                if let Some(text) = fault {
+                    return Err(QueryError::Execution(text));
+                }
                 self.inner_total = counts.total;
                 self.merge_subquery(&counts, inner, grid, s.offset, s.range);
                 Ok(())

@@ -382,12 +382,15 @@ impl Querier for HeadQuerier {
         {
             // One lock for all labels.
             let index = self.reading.head.index.read();
-            for series in &list {
+            for (at, series) in list.iter().enumerate() {
+                if at.is_multiple_of(BETWEEN_LOOKS) {
+                    hints.stop.check()?;
+                }
                 let labels = series.pairs().iter().map(|pair| index.texts.label(*pair));
                 let _ = series.labels.set(Labels::from_sorted(labels));
             }
         }
-        list.sort_by(|a, b| a.labels().cmp(b.labels()));
+        list = storage::sort::until(list, &hints.stop, |a, b| a.labels().cmp(b.labels()))?;
         if hints.limit > 0 {
             list.truncate(hints.limit);
         }
