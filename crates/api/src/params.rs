@@ -28,9 +28,8 @@ impl Form {
     /// Pairs that are not validly encoded are left out, as Go does.
     pub fn parse(body: &[u8], url_query: &str) -> Form {
         let (mut pairs, mut fault) = (Vec::new(), None);
-        if let Ok(body) = std::str::from_utf8(body) {
-            decode_pairs(body, &mut pairs, &mut fault);
-        }
+        // Bytes that are not UTF-8 spoil the pair that they stand in, and no other.
+        decode_pairs(&String::from_utf8_lossy(body), &mut pairs, &mut fault);
         let from_body = pairs.len();
         decode_pairs(url_query, &mut pairs, &mut fault);
         Form { from_url: from_body..pairs.len(), pairs, fault }
@@ -282,6 +281,7 @@ mod tests {
         assert_eq!(form.get("flag"), "");
         assert_eq!(form.fault(), Some("invalid URL escape \"%zz\""));
         assert_eq!(Form::parse(b"a;b=%2&c=1", "c=%zz").fault(), Some("invalid semicolon separator in query"));
+        assert_eq!(Form::parse(b"\xff=\xfe&query=1", "query=2").get("query"), "1");
         assert_eq!(Form::parse(b"a=1%2", "").fault(), Some("invalid URL escape \"%2\""));
         let mut form = Form::parse(b"", "query=1&x=y");
         form.add_multipart(b"--b\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\n2\r\n--b--", "b");

@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use storage::select::Stop;
 
 /// What an endpoint that runs itself comes to.
 pub(crate) type Answer = Result<Response<Body>, ApiError>;
@@ -33,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) name: String,
     pub(crate) encoding: Encoding,
     pub(crate) origin: Origin,
+    /// Says so when the client has gone.
+    pub(crate) stop: Stop,
 }
 
 /// What a successful answer says.
@@ -333,14 +337,29 @@ async fn run_call(api: &Arc<Api>, run: &Run, call: Call) -> Result<Response<Body
         Inline(f) => f(api, &call).map(|reply| reply.into_response(call.encoding)),
         Blocking(f) => {
             let (api, f) = (api.clone(), *f);
-            let task = move || f(&api, &call).map(|reply| reply.into_response(call.encoding));
-            match tokio::task::spawn_blocking(task).await {
-                Ok(result) => result,
-                Err(e) => Err(ApiError::internal(format!("handler failed: {e}"))),
-            }
+            on_a_thread(call, move |call| f(&api, call).map(|reply| reply.into_response(call.encoding))).await
         }
         Async(f) => f(api.clone(), call).await,
         Raw(_) => Err(ApiError::internal("not a JSON endpoint")),
+    }
+}
+
+/// Raises its flag when the request is dropped: the client has gone.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn on_a_thread(mut call: Call, run: impl FnOnce(&Call) -> Answer + Send + 'static) -> Answer {
+    let gone = Gone(Arc::default());
+    let flag = gone.0.clone();
+    call.stop = Stop::when(move || flag.load(Ordering::Relaxed));
+    match tokio::task::spawn_blocking(move || run(&call)).await {
+        Ok(result) => result,
+        Err(e) => Err(ApiError::internal(format!("handler failed: {e}"))),
     }
 }
 
@@ -372,7 +391,7 @@ async fn read_call(parts: &Parts, body: Body, name: String, encoding: Encoding) 
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
     };
-    Ok(Call { form, name, encoding, origin })
+    Ok(Call { form, name, encoding, origin, stop: Stop::default() })
 }
 
 pub(crate) fn not_ready(api: &Api) -> Response<Body> {

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::{Querier, SelectHints, StorageError};
 
+/// Series that are taken between two looks at whether the client is still there.
+const BETWEEN_LOOKS: usize = 1024;
 const TRUNCATED: &str = "results truncated due to limit";
 
 struct Lookup {
@@ -76,9 +78,10 @@ pub(crate) fn label_names(api: &Api, call: &Call) -> Outcome {
 
 pub(crate) fn label_values(api: &Api, call: &Call) -> Outcome {
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(&call.name).collect();
-    let name = match std::str::from_utf8(&bytes) {
-        Ok(name) if !name.is_empty() => unescape_name(name),
-        _ => return Err(ApiError::bad_data(format!("invalid label name: {}", quote_bytes(&bytes)))),
+    let name = match std::str::from_utf8(&bytes).map(unescape_name) {
+        Ok(name) if !name.is_empty() => name,
+        Ok(_) => return Err(ApiError::bad_data("invalid label name: \"\"")),
+        Err(_) => return Err(ApiError::bad_data(format!("invalid label name: {}", quote_bytes(&bytes)))),
     };
     let lookup = Lookup::read(call)?;
     let sets = selector_sets(call.form.all("match[]")).map_err(ApiError::bad_data)?;
@@ -112,8 +115,10 @@ pub(crate) fn series(api: &Api, call: &Call) -> Outcome {
         func: "series".into(),
         limit: lookup.hint(),
         sorted: sets.len() > 1,
+        stop: call.stop.clone(),
         ..SelectHints::default()
     };
+    // Taken out of the store before anything is sent: a client that reads slowly keeps no view of it open.
     let mut found: Vec<Labels> = Vec::new();
     let mut warnings = Vec::new();
     for set in &sets {
@@ -124,11 +129,14 @@ pub(crate) fn series(api: &Api, call: &Call) -> Outcome {
             if lookup.limit > 0 && found.len() - from > lookup.limit {
                 break;
             }
+            if found.len().is_multiple_of(BETWEEN_LOOKS) {
+                call.stop.check()?;
+            }
         }
         warnings.extend(series.warnings());
     }
     if sets.len() > 1 {
-        found.sort();
+        found = storage::sort::until(found, &call.stop, Labels::cmp)?;
         found.dedup();
     }
     let cut = lookup.limit > 0 && found.len() > lookup.limit;

@@ -83,6 +83,28 @@ async fn costly_matching_can_be_stopped() {
 }
 
 #[tokio::test]
+async fn matching_is_bounded_by_both_lengths() {
+    let door = door();
+    let replaced = |value: usize, expression: usize| {
+        let value = format!(r#"label_replace(one, "a", "{}", "", "")"#, "x".repeat(value));
+        format!(r#"label_replace({value}, "b", "$1", "a", "(.*){}")"#, "y".repeat(expression - 4))
+    };
+    assert_eq!(ask(&door, &replaced(1000, 30_000)).await.status, 200);
+    let text = "label_replace(): an expression of 30000 bytes is too long for a label value of 20000 bytes";
+    refused(&ask(&door, &replaced(20_000, 30_000)).await, 422, "execution", text);
+}
+
+#[tokio::test]
+async fn no_time_is_a_timeout() {
+    let door = door();
+    let form = [("query", "big"), ("time", "10"), ("timeout", "0")];
+    refused(&door.post("/api/v1/query", &form).await, 503, "timeout", "query timed out in ");
+    // No place for queries counts as one.
+    let door = Door::over(store(), EngineOptions::default(), |options| options.max_concurrency = 0);
+    gives(&ask(&door, "count(big)").await, &SERIES.to_string());
+}
+
+#[tokio::test]
 async fn long_and_deep_texts() {
     let door = door();
     let text = "error parsing form values: length limit exceeded";

@@ -131,6 +131,7 @@ const CASES: &[(&str, u16, &str, &str)] = &[
         r#"invalid parameter \"group_limit\": group_limit needs to be greater than 0"#,
     ),
     ("/api/v1/search/label_names", 500, "unavailable", "search API disabled"),
+    ("/api/v1/label/U__/values", 400, "bad_data", r#"invalid label name: \"\""#),
     ("/api/v1/label/%ff/values", 400, "bad_data", r#"invalid label name: \"\\xff\""#),
 ];
 
@@ -171,4 +172,33 @@ async fn admin_needs_its_flag() {
         let path = format!("/api/v1/admin/tsdb/{path}");
         Door::check(&door.ask("POST", &path).await, 500, want, &path);
     }
+}
+
+#[tokio::test]
+async fn what_is_not_built_says_so() {
+    let door = Door::with(|options| {
+        options.flags.insert("web.enable-otlp-receiver".into(), "true".into());
+    });
+    for (method, path, status, body) in [
+        ("GET", "/federate", 501, "federation is not built into this version\n"),
+        ("POST", "/api/v1/read", 501, "remote read is not built into this version\n"),
+        ("POST", "/api/v1/otlp/v1/metrics", 501, "the OTLP receiver is not built into this version\n"),
+        ("GET", "/api/v1/notifications", 200, r#"{"status":"success","data":[]}"#),
+        ("GET", "/api/v1/notifications/live", 204, ""),
+        ("GET", "/consoles/x", 404, "404 page not found\n"),
+        ("GET", "/user/x", 404, "404 page not found\n"),
+        ("GET", "/debug/pprof/", 404, "404 page not found\n"),
+    ] {
+        Door::check(&door.ask(method, path).await, status, body, path);
+    }
+    for path in ["/api/v1/status/self_metrics", "/api/v1/openapi.yaml"] {
+        let answer = door.get(path).await;
+        assert!(
+            answer.status == 501 && answer.body.contains(r#""errorType":"not_implemented""#),
+            "{}",
+            answer.body
+        );
+    }
+    let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
+    Door::check(&Door::open().ask("POST", "/api/v1/otlp/v1/metrics").await, 404, text, "without the flag");
 }

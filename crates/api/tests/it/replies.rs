@@ -211,6 +211,13 @@ async fn forms_in_parts() {
         let answer = door.send(request.body(axum::body::Body::from(body)).expect("request")).await;
         assert!(answer.status == 200 && answer.body.contains(want), "{}", answer.body);
     }
+    let body =
+        "--x\r\nContent-Disposition: form-data; name=\"match[]\"\r\n\r\nup{instance=\"a\"}\r\n--x--\r\n";
+    let request =
+        http::Request::post("/api/v1/series").header("content-type", "multipart/form-data; boundary=x");
+    let answer = door.send(request.body(axum::body::Body::from(body)).expect("request")).await;
+    let want = r#"{"status":"success","data":[{"__name__":"up","instance":"a","job":"x"}]}"#;
+    assert_eq!((answer.status, answer.body.as_str()), (200, want));
     let answer = door.get("/api/v1/series?match[]=up&x=%zz").await;
     let want = r#"{"status":"error","errorType":"bad_data","error":"error parsing form values: invalid URL escape \"%zz\""}"#;
     assert_eq!((answer.status, answer.body.as_str()), (400, want));

@@ -96,6 +96,29 @@ async fn giant_heads_are_refused_and_long_ones_served() {
 }
 
 #[tokio::test]
+async fn long_urls_and_many_headers_are_refused() {
+    let server = serve_with(ListenOptions::default(), |_| Box::pin(async { text(200, "x") })).await;
+    let url = |bytes: usize| {
+        format!("GET /?{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "x".repeat(bytes))
+    };
+    let headers = |count: usize| {
+        let more: String = (0..count - 2).map(|n| format!("x-{n}: y\r\n")).collect();
+        format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n")
+    };
+    for (asked, want) in
+        [(url(60 << 10), "200"), (url(70 << 10), "414"), (headers(100), "200"), (headers(101), "431")]
+    {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        stream.write_all(asked.as_bytes()).await.expect("writes");
+        let mut answer = Vec::new();
+        // What is not read to its end may be answered by a reset behind the status.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {want} ")), "wanted {want}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn quotes_in_the_query_are_served() {
     let server = serve_with(ListenOptions::default(), |request| {
         let query = request.uri().query().unwrap_or("").to_owned();
