@@ -13,6 +13,10 @@ const MAX_ARGS_BYTES: u64 = 1 << 20;
 pub fn run(args: Vec<String>) -> u8 {
     let program = args.first().and_then(|a| a.rsplit('/').next()).unwrap_or("pyrrha").to_owned();
     let args = args.get(1..).unwrap_or_default();
+    if program == "promtool" {
+        // A link of that name.
+        return tool::run_all(&program, args);
+    }
     match args.first().map(String::as_str) {
         Some("demo") => run_demo(&args[1..]),
         Some("help") => match args.get(1) {

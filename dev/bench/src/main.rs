@@ -3,6 +3,7 @@
 //! All traffic stays on loopback. `bench --help` lists the kinds and flags.
 #![forbid(unsafe_code)]
 
+mod cancel;
 mod compact;
 mod compare;
 mod disk;
@@ -27,11 +28,12 @@ usage: bench KIND [FLAGS]
   scrape    targets into storage
   agent     targets to a destination
   query     queries of dashboards
+  cancel    how long work goes on when its client has gone
   compact   a head of two hours becomes blocks
   disk      bytes of compacted blocks
 
   --small           less data: for a look, not for figures
-  --case NAME       only cases whose name starts with this (receive, query, disk)
+  --case NAME       only cases whose name starts with this (receive, query, disk; cancel: that have it in them)
   --only NAME       only programs whose name has this in it, in lower case
   --pyrrha PATH     our binary (target/release/pyrrha)
   --cores N         every program may use N cores (query)
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Some("scrape") => scrape::run(Mode::Store, &pyrrha, only, small),
         Some("agent") => scrape::run(Mode::Forward, &pyrrha, only, small),
         Some("query") => query::run(&pyrrha, only, case, small, cores),
+        Some("cancel") => cancel::run(&pyrrha, only, case, small),
         Some("compact") => compact::run(&pyrrha, only, small),
         Some("disk") => disk::run(&pyrrha, only, case, small),
         other => refuse(&other.map_or("say what to measure".into(), |kind| format!("unknown kind: {kind}"))),

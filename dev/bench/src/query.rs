@@ -11,14 +11,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One load: how many targets of [`PER_TARGET`] series, for how many scrapes of [`STEP_MS`].
-struct Case {
-    name: &'static str,
-    targets: usize,
-    rounds: u64,
+pub struct Case {
+    pub name: &'static str,
+    pub targets: usize,
+    pub rounds: u64,
 }
 
 const PER_TARGET: usize = 1000;
-const STEP_MS: i64 = 60_000;
+pub const STEP_MS: i64 = 60_000;
 /// Scrapes of one series that go into one request.
 const ROUNDS_PER_REQUEST: u64 = 30;
 /// Answers further apart than this, relatively, are named.
@@ -97,12 +97,12 @@ pub fn run(
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// Sends everything in the order of time over one connection: a head takes old samples only in order.
-fn fill(case: &Case, load: &[Target], address: &str, end_ms: i64) -> Result<(), String> {
+pub fn fill(case: &Case, load: &[Target], address: &str, end_ms: i64) -> Result<(), String> {
     let mut connection = Connection::open(address).map_err(|e| e.to_string())?;
     let (mut plain, mut packed) = (Vec::new(), Vec::new());
     let mut snappy = snap::raw::Encoder::new();
@@ -128,7 +128,7 @@ fn fill(case: &Case, load: &[Target], address: &str, end_ms: i64) -> Result<(), 
 }
 
 /// Waits until the process has been idle for two seconds.
-fn settle(process: &Process) {
+pub fn settle(process: &Process) {
     let mut last = process.usage().cpu_seconds;
     for _ in 0..30 {
         std::thread::sleep(Duration::from_secs(2));

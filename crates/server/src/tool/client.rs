@@ -76,7 +76,34 @@ impl Client {
 /// A server's address; `http` where no scheme is written.
 pub(crate) fn server_url(text: &str) -> Result<Url, String> {
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    Url::parse(&full).map_err(|e| format!("parse {}: {e}", model::labels::quote(text)))
+    let wrong = |why: &dyn std::fmt::Display| format!("parse {}: {why}", model::labels::quote(text));
+    if let Some(why) = go_fault(&full) {
+        return Err(wrong(&why));
+    }
+    Url::parse(&full).map_err(|e| wrong(&e))
+}
+
+/// What Go says of ports that are no numbers and of broken escapes before the query.
+fn go_fault(url: &str) -> Option<String> {
+    use model::labels::quote;
+    let (_, rest) = url.split_once("://")?;
+    let rest = rest.split('?').next().unwrap_or("");
+    let host = rest.split(['/', '#']).next().unwrap_or("");
+    let host = host.rsplit('@').next().unwrap_or("");
+    if host.starts_with('[') && !host.contains(']') {
+        return Some("missing ']' in host".to_owned());
+    }
+    if let Some((_, port)) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'))
+        && !port.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Some(format!("invalid port {} after host", quote(&format!(":{port}"))));
+    }
+    let broken = rest.match_indices('%').find_map(|(at, _)| {
+        let shown: String = rest[at..].chars().take(3).collect();
+        let whole = shown.len() == 3 && shown.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
+        (!whole).then_some(shown)
+    })?;
+    Some(format!("invalid URL escape {}", quote(&broken)))
 }
 
 /// `url` with `path` behind its own path.
@@ -84,4 +111,25 @@ pub(crate) fn join(url: &Url, path: &str) -> Url {
     let mut joined = url.clone();
     joined.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_addresses_read_as_in_go() {
+        for (text, want) in [
+            ("http://%zz", r#"parse "http://%zz": invalid URL escape "%zz""#),
+            ("http://a/x%2", r#"parse "http://a/x%2": invalid URL escape "%2""#),
+            ("http://a:b", r#"parse "http://a:b": invalid port ":b" after host"#),
+            ("http://a:1/%20?q=%zz", ""),
+            ("http://[::1]:9090", ""),
+            ("http://[::1", r#"parse "http://[::1": missing ']' in host"#),
+            ("http://u:p%40@a:1", ""),
+        ] {
+            let got = server_url(text).err().unwrap_or_default();
+            assert_eq!(got, want);
+        }
+    }
 }

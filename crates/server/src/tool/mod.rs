@@ -76,29 +76,43 @@ pub(crate) fn run(program: &str, args: &[String]) -> u8 {
         Some(value) if value.starts_with('=') => vec!["-t".to_owned(), value.to_owned()],
         _ => vec![arg.clone()],
     });
-    let argv = std::iter::once(program.to_owned()).chain(args);
-    match command.try_get_matches_from(argv) {
+    let argv: Vec<String> = std::iter::once(program.to_owned()).chain(args).collect();
+    match command.clone().try_get_matches_from(&argv) {
         Ok(found) => dispatch(&found),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
             put!("{e}");
             0
         }
         Err(e) => {
+            let e = missing_value(&command, &argv)
+                .filter(|_| e.kind() == ErrorKind::UnknownArgument)
+                .unwrap_or(e);
             eprintln!("{program}: error: {}, try --help", cli::message(&e));
             FAILED
         }
     }
 }
 
+/// What is wrong with a flag that is followed by another one in the place of its value: `--step -5s`.
+fn missing_value(command: &clap::Command, argv: &[String]) -> Option<clap::Error> {
+    let at = argv.windows(2).position(|two| two[0].starts_with("--") && two[1].starts_with('-'))?;
+    let error = command.clone().try_get_matches_from(&argv[..=at]).err()?;
+    (error.kind() == ErrorKind::InvalidValue).then_some(error)
+}
+
 /// The program `promtool`: its whole command line is a tool's.
 pub fn promtool(args: &[String]) -> ExitCode {
     let program = args.first().and_then(|a| a.rsplit('/').next()).unwrap_or("promtool");
-    let rest = args.get(1..).unwrap_or_default();
-    if rest.is_empty() {
+    ExitCode::from(run_all(program, args.get(1..).unwrap_or_default()))
+}
+
+/// As [`run`], and the help text without arguments.
+pub(crate) fn run_all(program: &str, args: &[String]) -> u8 {
+    if args.is_empty() {
         let _ = cli::command(program).print_help();
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    ExitCode::from(run(program, rest))
+    run(program, args)
 }
 
 fn dispatch(all: &ArgMatches) -> u8 {

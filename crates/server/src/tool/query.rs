@@ -57,7 +57,8 @@ impl<'m> Server<'m> {
             true => failed(e),
             false => failed(format_args!("error creating API client: {e}")),
         };
-        let url = server_url(one(m, "server")).map_err(wrong)?;
+        let url = server_url(one(m, "server"))
+            .map_err(|e| failed(format_args!("{FATAL}invalid URL: {e}, try --help")))?;
         Server::at(m, url).map_err(wrong)
     }
 

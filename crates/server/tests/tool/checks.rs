@@ -89,6 +89,30 @@ fn queries_are_edited() {
 }
 
 #[test]
+fn a_link_named_promtool_is_promtool() {
+    let dir = tempfile::tempdir().expect("folder");
+    let link = dir.path().join("promtool");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pyrrha"), &link).expect("linked");
+    let out = std::process::Command::new(&link)
+        .args([
+            "--enable-feature=promql-experimental-functions",
+            "--experimental",
+            "promql",
+            "format",
+            "limitk(1,up)",
+        ])
+        .output()
+        .expect("runs");
+    assert_eq!(
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).as_ref()),
+        (Some(0), "limitk(1, up)\n")
+    );
+    let out = std::process::Command::new(&link).arg("--nope").output().expect("runs");
+    let text = "promtool: error: unknown long flag '--nope', try --help\n";
+    assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stderr).as_ref()), (Some(1), text));
+}
+
+#[test]
 fn command_lines() {
     let here = Path::new(".");
     for (args, text) in [
@@ -97,6 +121,12 @@ fn command_lines() {
         (&["tsdb"], "must select a subcommand of 'tsdb'"),
         (&["query", "instant"], "required argument 'server' not provided"),
         (&["query", "series", "x"], "required flag(s) '--match' not provided"),
+        (&["query", "range", "x", "up", "--step", "-5s"], "expected argument for flag '--step'"),
+        (&["query", "instant", "-5", "up"], "unknown short flag '-5'"),
+        (
+            &["query", "instant", "http://%zz", "up"],
+            "invalid URL: parse \"http://%zz\": invalid URL escape \"%zz\"",
+        ),
         (&["query", "-o", "x", "instant", "a", "b"], "enum value must be one of promql,json, got 'x'"),
     ] {
         check(here, args, "", (1, "", &format!("promtool: error: {text}, try --help\n")));
