@@ -124,15 +124,17 @@ impl Eval<'_> {
             for &i in resets[reset_at..].iter().take_while(|i| **i < hi) {
                 increase += f[i - 1];
             }
-            if overlaps.iter().any(|i| lo < *i && *i < hi) {
+            let step_t = call.grid.time(step);
+            let (range_start, range_end) = (call.spec.start(step_t), call.spec.end(step_t));
+            // Among histograms the floats count for nothing.
+            let alone = || !samples.ht.iter().any(|t| range_start < *t && *t <= range_end);
+            if overlaps.iter().any(|i| lo < *i && *i < hi) && alone() {
                 overlapping += 1;
             }
-            let step_t = call.grid.time(step);
-            let range_start = call.spec.start(step_t);
             let start = if counter { Extrapolation::usable_start(st, lo, range_start, t[lo]) } else { None };
             let window = Extrapolation {
                 range_start,
-                range_end: call.spec.end(step_t),
+                range_end,
                 first_t: t[lo],
                 last_t: t[hi - 1],
                 count: hi - lo,

@@ -27,10 +27,15 @@ impl Eval<'_> {
         let (mut buf, mut plan) = (SampleBuf::default(), StepPlan::default());
         for series in self.of_part(&series) {
             buf.clear();
-            if grid.is_single() && !selector.stats_only {
-                series.newest(range, &mut buf)?;
-            } else {
-                read(&**series, range, selector.stats_only, &mut buf)?;
+            match (grid.is_single(), selector.stats_only) {
+                (true, false) => series.newest(range, &mut buf)?,
+                (_, false) => series.read(range, &mut buf)?,
+                (_, true) => {
+                    series.read(range, &mut buf)?;
+                    let steps = (0..grid.steps).map(|step| selector.reference(grid.time(step)));
+                    let leaps = leaps(&buf.times, steps, self.lookback);
+                    thin(&mut buf, &leaps);
+                }
             }
             self.watch.check(buf.len() + grid.steps + 16)?;
             if buf.is_empty() {
@@ -234,8 +239,7 @@ impl StepPlan {
     }
 }
 
-/// Reads samples of a series. With `stats_only`, histograms lose their buckets, and what these say of counter
-/// resets is kept in the hint.
+/// Reads samples of a series. With `stats_only`, histograms lose their buckets; see [`thin`].
 pub(super) fn read(
     series: &dyn Series,
     range: TimeRange,
@@ -243,11 +247,21 @@ pub(super) fn read(
     buf: &mut SampleBuf,
 ) -> Result<(), QueryError> {
     series.read(range, buf)?;
-    if !stats_only {
-        return Ok(());
+    if stats_only {
+        thin(buf, &[]);
     }
+    Ok(())
+}
+
+/// Takes the buckets from histograms. What these say of counter resets is found out before, but not across `leaps`:
+/// the samples before which upstream passed over others, and so knows of none before them.
+pub(super) fn thin(buf: &mut SampleBuf, leaps: &[usize]) {
     let mut before: Option<Arc<FloatHistogram>> = None;
-    for (_, h) in &mut buf.histograms {
+    let mut leaps = leaps.iter().peekable();
+    for (at, h) in &mut buf.histograms {
+        while leaps.next_if(|leap| **leap <= *at as usize).is_some() {
+            before = None;
+        }
         let mut thin = FloatHistogram {
             counter_reset_hint: h.counter_reset_hint,
             schema: h.schema,
@@ -265,7 +279,23 @@ pub(super) fn read(
         }
         *h = Arc::new(thin);
     }
-    Ok(())
+}
+
+/// Where one lands who looks at the samples up to each of `steps`, at least `back` before it, and goes on from there.
+pub(super) fn leaps(times: &[i64], steps: impl Iterator<Item = i64>, back: i64) -> Vec<usize> {
+    let (mut at, mut found) = (0, Vec::new());
+    for step in steps {
+        let from = step.saturating_sub(back);
+        if times.get(at).is_some_and(|t| from > *t) {
+            at += times[at..].partition_point(|t| *t < from);
+            found.push(at);
+        }
+        at += times[at..].partition_point(|t| *t < step);
+        if at == times.len() {
+            break;
+        }
+    }
+    found
 }
 
 /// Stores sample `at` in the step's slot, unless it is a stale marker.
@@ -288,4 +318,19 @@ fn histogram_at(buf: &SampleBuf, at: usize) -> Option<&Arc<FloatHistogram>> {
     }
     let found = buf.histograms.binary_search_by_key(&(at as u32), |(i, _)| *i).ok()?;
     Some(&buf.histograms[found].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaps;
+
+    #[test]
+    fn samples_are_passed_over_between_distant_steps() {
+        let times = [0, 10, 20, 30, 40, 50, 60];
+        // Steps closer than what they look back at.
+        assert_eq!(leaps(&times, [0, 10, 25, 60].into_iter(), 100), [0usize; 0]);
+        // The steps look at what is not older than 5, 35 and 55.
+        assert_eq!(leaps(&times, [10, 40, 60].into_iter(), 5), [1, 4, 6]);
+        assert_eq!(leaps(&times, [10, 200].into_iter(), 5), [1, 7]);
+    }
 }

@@ -310,7 +310,13 @@ impl Eval<'_> {
                 let (mut buf, mut samples) = (SampleBuf::default(), RangeBuf::default());
                 for series in self.of_part(&series) {
                     buf.clear();
-                    super::selector::read(&**series, range, w.selector.stats_only, &mut buf)?;
+                    super::selector::read(&**series, range, false, &mut buf)?;
+                    if w.selector.stats_only {
+                        let steps = (0..grid.steps).map(|step| spec.window(grid.time(step)).1);
+                        let back = if grid.is_single() { w.range } else { w.range.min(grid.step) };
+                        let leaps = super::selector::leaps(&buf.times, steps, back);
+                        super::selector::thin(&mut buf, &leaps);
+                    }
                     self.watch.check(buf.len() + 16)?;
                     if buf.is_empty() {
                         continue;

@@ -151,7 +151,12 @@ fn perturb(tree: &Tree, factor: &str) -> Tree {
         Part::Text(text) => Part::Text(text.clone()),
         Part::Child(child) => Part::Child(perturb(child, factor)),
     });
-    let inner = Tree(parts.collect());
+    let mut inner = Tree(parts.collect());
+    if joint && let Some(Part::Child(first)) = inner.0.first_mut() {
+        // Other operators may bind what stands behind `^` more loosely than the tree says: `x ^ 60 % 0.1` is the
+        // remainder of a huge number, all of whose digits hang on the last one of `x`.
+        *first = Tree::text(format!("({factor} * (")).c(std::mem::take(first)).t("))");
+    }
     if joint || ROUGH.iter().any(|name| head.starts_with(name)) {
         return Tree::text(format!("({factor} * (")).c(inner).t("))");
     }
@@ -170,6 +175,9 @@ mod tests {
         let [larger, _] = perturbed(&tree).expect("has one");
         assert_eq!(larger, "(1.0000000000001 * (sin(up))) % 2");
         assert!(perturbed(&Tree::text("up")).is_none());
+        let power = Tree::default().c(Tree::text("up")).t(" ^ ").c(Tree::text("60 % 0.1"));
+        let [larger, _] = perturbed(&power).expect("has one");
+        assert_eq!(larger, "(1.0000000000001 * ((1.0000000000001 * (up)) ^ 60 % 0.1))");
     }
 
     #[test]
