@@ -57,10 +57,14 @@ impl Process {
         let _ = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
     }
 
-    /// CPU time of all threads so far, in ns, where the system tells it; threads that have ended count no more.
+    /// CPU time of all threads so far, in ns, where the system tells it; threads that have ended count no more, nor does
+    /// the one that gives memory back to the system, a second later.
     pub fn cpu_ns(&self) -> u64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let of = |task: fs::DirEntry| {
+            if fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("jemalloc")) {
+                return None;
+            }
             let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
             text.split(' ').next()?.parse::<u64>().ok()
         };

@@ -11,8 +11,10 @@ use crate::plan::{CallNode, Node, Op};
 use model::Labels;
 use promql::{BinaryOp, Span, ValueType};
 
-/// Functions that keep the metric name of their argument.
+/// Functions that keep the metric name of their argument, or show type and unit that its matchers name.
 const KEEPS_NAME: &[&str] = &[
+    "absent",
+    "absent_over_time",
     "first_over_time",
     "info",
     "label_join",

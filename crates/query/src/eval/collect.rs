@@ -2,7 +2,7 @@
 
 use super::{Eval, Grid, Out, Sink};
 use crate::QueryError;
-use crate::column::Column;
+use crate::column::{BitIter, Column};
 use hashbrown::HashMap;
 use model::{Labels, METRIC_NAME};
 
@@ -59,6 +59,16 @@ impl Collector {
                 merge(&mut self.list[*slot.get()].column, &out.column)
             }
         }
+    }
+
+    /// The first step at which adding fails.
+    pub(crate) fn clash(&self, out: &Out) -> Option<usize> {
+        if self.no_merge {
+            return None;
+        }
+        let known = self.list[*self.known.get(&out.labels)?].column.any_bits();
+        let both: Vec<u64> = known.iter().zip(&out.column.any_bits()).map(|(a, b)| a & b).collect();
+        BitIter::new(&both).next()
     }
 
     pub(crate) fn into_list(self) -> Vec<Out> {

@@ -1,7 +1,7 @@
 //! Operators between two instant vectors: one-to-one, many-to-one and one-to-many, with fill values.
 
 use super::binary::{bytes_of, projection};
-use super::collect::is_metadata;
+use super::collect::{SAME_LABELS, is_metadata};
 use super::element::{Element, columns};
 use super::key::{Groups, Projection};
 use super::{Collector, Eval, Grid, Out, Sink};
@@ -33,6 +33,8 @@ struct Match<'a> {
     said: HashMap<usize, Annotations>,
     /// The failure at the earliest step so far: as steps come one after the other, it is the one to report.
     failed: Option<(usize, QueryError)>,
+    /// The earliest step at which two results have the same labels. That is found out behind the matching of the step.
+    doubled: Option<usize>,
     collector: Collector,
 }
 
@@ -76,6 +78,7 @@ impl Eval<'_> {
             matched_results: HashMap::new(),
             said: HashMap::new(),
             failed,
+            doubled: None,
             collector: Collector::for_steps(grid, self.delayed()),
         };
         for out in &many {
@@ -127,8 +130,10 @@ impl Eval<'_> {
             }
         }
         self.budget.let_go(bytes);
-        if let Some((_, error)) = m.failed {
-            return Err(error);
+        match (m.failed, m.doubled) {
+            (Some((step, error)), doubled) if doubled.is_none_or(|at| step <= at) => return Err(error),
+            (_, Some(_)) => return Err(QueryError::exec(SAME_LABELS)),
+            _ => {}
         }
         m.said.into_values().for_each(|said| self.notes.absorb(said));
         m.collector.flush(self, sink)
@@ -254,7 +259,12 @@ impl Match<'_> {
             }
             self.matched[group].iter_mut().zip(&matched).for_each(|(all, one)| *all |= one);
         }
-        self.collector.add(Out { labels, drop_name: self.b.return_bool, column })
+        let mut out = Out { labels, drop_name: self.b.return_bool, column };
+        if let Some(step) = self.collector.clash(&out) {
+            self.doubled = Some(self.doubled.map_or(step, |at| at.min(step)));
+            (step..self.grid.steps).for_each(|step| out.column.unset(step));
+        }
+        self.collector.add(out)
     }
 
     /// The slow way: slots may hold histograms.
