@@ -17,6 +17,17 @@ pub struct Json {
     done: Vec<Bytes>,
     out: Vec<u8>,
     scratch: String,
+    last: LastValue,
+}
+
+/// The text of the value that was written last: values repeat where steps are shorter than scrape intervals, and where
+/// nothing happens.
+#[derive(Debug, Default)]
+struct LastValue {
+    bits: u64,
+    /// 0: none is known.
+    len: u8,
+    text: [u8; 32],
 }
 
 impl Json {
@@ -233,10 +244,33 @@ impl Json {
 
     /// A sample value: a quoted float.
     pub fn value(&mut self, v: f64) -> &mut Self {
+        if self.last.len > 0 && self.last.bits == v.to_bits() {
+            // A copy of a fixed size needs no call.
+            let end = self.out.len() + usize::from(self.last.len);
+            self.out.extend_from_slice(&self.last.text);
+            self.out.truncate(end);
+            return self;
+        }
+        let from = self.out.len();
+        self.write_value(v);
+        let written = self.out.get(from..).unwrap_or_default();
+        self.last.len = match self.last.text.get_mut(..written.len()) {
+            Some(text) => {
+                text.copy_from_slice(written);
+                written.len() as u8
+            }
+            None => 0,
+        };
+        self.last.bits = v.to_bits();
+        self
+    }
+
+    fn write_value(&mut self, v: f64) {
         self.out.push(b'"');
         // Counts and states are whole numbers far more often than not.
-        if v == v.trunc() && v.abs() < 1e15 && (v != 0.0 || v.is_sign_positive()) {
-            self.int(v as i64);
+        let whole = v as i64;
+        if whole as f64 == v && v.abs() < 1e15 && (whole != 0 || v.is_sign_positive()) {
+            self.int(whole);
         } else if (1e-6..1e21).contains(&v.abs()) || !v.is_finite() || v == 0.0 {
             push_plain(v, &mut self.out);
         } else {
@@ -245,7 +279,6 @@ impl Json {
             self.out.extend_from_slice(self.scratch.as_bytes());
         }
         self.out.push(b'"');
-        self
     }
 
     /// `[1435781451.781,"1"]`
@@ -393,6 +426,19 @@ mod tests {
                 want,
             );
         }
+    }
+
+    #[test]
+    fn values_may_repeat() {
+        let list = [0.0, 0.0, -0.0, -0.0, f64::NAN, f64::NAN, 0.1, 0.1, 1e300, 1e300, 5.0, 1.0, 5.0, 5.0];
+        let (mut all, mut want) = (Json::default(), String::new());
+        for v in list {
+            all.value(v);
+            let mut one = Json::default();
+            one.value(v);
+            want.push_str(&String::from_utf8_lossy(&one.into_bytes()));
+        }
+        assert_eq!(String::from_utf8_lossy(&all.into_bytes()), want);
     }
 
     #[test]
