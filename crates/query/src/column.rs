@@ -50,7 +50,8 @@ impl Column {
 
     fn fill_present(&mut self) {
         let steps = self.values.len();
-        self.present = smallvec![u64::MAX; steps.div_ceil(64)];
+        self.present.clear();
+        self.present.resize(steps.div_ceil(64), u64::MAX);
         if !steps.is_multiple_of(64)
             && let Some(last) = self.present.last_mut()
         {
@@ -129,6 +130,20 @@ impl Column {
     /// Whether all slots hold floats.
     pub(crate) fn is_full(&self) -> bool {
         self.float_count() == self.values.len()
+    }
+
+    /// The value of all slots, where they hold the same float, bit by bit.
+    pub(crate) fn constant_value(&self) -> Option<f64> {
+        let first = *self.values.first()?;
+        // Looked at without an early end, so that the loop is done in wide registers.
+        let rests = self.values.iter().fold(true, |rests, v| rests & (v.to_bits() == first.to_bits()));
+        (rests && self.is_full()).then_some(first)
+    }
+
+    /// Puts one value into all slots of an empty column.
+    pub(crate) fn fill(&mut self, value: f64) {
+        self.values.fill(value);
+        self.fill_present();
     }
 
     /// Floats as (step, value), by step.
@@ -221,5 +236,16 @@ mod tests {
         assert_eq!(c.float(64), None);
         assert!(Column::constant(130, 1.0).is_full());
         assert!(Column::constant(128, 1.0).is_full());
+        let mut c = Column::new(70);
+        assert_eq!(c.constant_value(), None);
+        c.fill(2.5);
+        assert!(c.is_full());
+        assert_eq!(c.constant_value(), Some(2.5));
+        c.set(69, 2.0);
+        assert_eq!(c.constant_value(), None);
+        c.fill(f64::NAN);
+        assert!(c.constant_value().is_some_and(f64::is_nan));
+        c.unset(3);
+        assert_eq!(c.constant_value(), None);
     }
 }
