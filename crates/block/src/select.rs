@@ -6,6 +6,7 @@ use crate::postings::{List, Mapped, intersect, meets, settle, subtract};
 use crate::reader::Block;
 use crate::tombstone::Tombstones;
 use model::{Labels, MatchOp, Matcher, TimeRange};
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use storage::select::EncodedChunk;
@@ -194,11 +195,15 @@ impl Querier for BlockQuerier {
         let ids = self.block.select_ids(matchers)?;
         let range = hints.range.unwrap_or(self.range);
         let left = if hints.limit == 0 { usize::MAX } else { hints.limit };
-        let symbols = hints.digests.then(|| SymbolDigests::for_series(ids.len(), &self.block));
+        let symbols =
+            (hints.digests || hints.apart).then(|| SymbolDigests::for_series(ids.len(), &self.block));
         let view = View {
             block: self.block.clone(),
             tombstones: self.tombstones.clone(),
-            shown: hints.shown.as_ref().map(|names| self.block.index.symbols_of(names)),
+            shown: hints
+                .shown
+                .as_ref()
+                .map(|names| Shown { names: self.block.index.symbols_of(names), known: Mutex::default() }),
         };
         let ids = ids.into_iter();
         Ok(Box::new(BlockSeriesSet { view: Arc::new(view), ids, range, left, symbols, scratch: Vec::new() }))
@@ -298,8 +303,51 @@ impl BlockQuerier {
 struct View {
     block: Arc<Block>,
     tombstones: Arc<Tombstones>,
-    /// Symbols of the label names that are asked for.
-    shown: Option<Vec<u32>>,
+    /// Labels that are asked for.
+    shown: Option<Shown>,
+}
+
+/// Few labels of many series: sets are made once and shared, for there are few of them as a rule.
+struct Shown {
+    /// Symbols of the names.
+    names: Vec<u32>,
+    known: Mutex<KnownSets>,
+}
+
+/// Label sets by their symbols, names and values.
+#[derive(Default)]
+struct KnownSets {
+    sets: HashMap<Vec<u32>, Labels>,
+    key: Vec<u32>,
+    last_key: Vec<u32>,
+    last: Labels,
+}
+
+impl Shown {
+    fn of(&self, block: &Block, id: u32) -> Labels {
+        if self.names.is_empty() {
+            return Labels::empty();
+        }
+        let known = &mut *self.known.lock();
+        known.key.clear();
+        block.index.series_symbols(id, |name, value| {
+            if self.names.contains(&name) {
+                known.key.extend([name, value]);
+            }
+        });
+        if known.key != known.last_key {
+            known.last = match known.sets.get(&known.key) {
+                Some(labels) => labels.clone(),
+                None => {
+                    let labels = block.index.labels(id, Some(&self.names)).unwrap_or_default();
+                    known.sets.insert(known.key.clone(), labels.clone());
+                    labels
+                }
+            };
+            known.last_key.clone_from(&known.key);
+        }
+        known.last.clone()
+    }
 }
 
 /// Digests of symbols, made when first needed.
@@ -395,10 +443,28 @@ impl BlockSeries {
 
     fn decode(&self, meta: &ChunkMeta, out: &mut SampleBuf) -> Result<(), StorageError> {
         let (encoding, data) = self.encoded(meta)?;
-        chunk::decode(encoding, data, &mut out.columns()).map_err(|e| {
-            let dir = self.view.block.dir().display();
-            StorageError::Corrupt(format!("{dir}: chunk of {}: {e}", self.labels()))
-        })
+        chunk::decode(encoding, data, &mut out.columns()).map_err(|e| self.corrupt(&e))
+    }
+
+    /// Decodes a chunk no further than the range needs; false, and nothing done, when its encoding has no way to.
+    fn decode_within(
+        &self,
+        meta: &ChunkMeta,
+        range: TimeRange,
+        out: &mut SampleBuf,
+    ) -> Result<bool, StorageError> {
+        let (encoding, data) = self.encoded(meta)?;
+        if encoding != chunk::Encoding::Xor.number() {
+            return Ok(false);
+        }
+        chunk::xor::decode_within(data, range.min..=range.max, &mut out.times, &mut out.floats)
+            .map_err(|e| self.corrupt(&e))?;
+        Ok(true)
+    }
+
+    fn corrupt(&self, e: &chunk::ChunkError) -> StorageError {
+        let dir = self.view.block.dir().display();
+        StorageError::Corrupt(format!("{dir}: chunk of {}: {e}", self.labels()))
     }
 }
 
@@ -411,7 +477,7 @@ impl Series for BlockSeries {
     fn shown(&self) -> Labels {
         match &self.view.shown {
             None => self.labels().clone(),
-            Some(names) => self.view.block.index.labels(self.id, Some(names)).unwrap_or_default(),
+            Some(shown) => shown.of(&self.view.block, self.id),
         }
     }
 
@@ -422,9 +488,13 @@ impl Series for BlockSeries {
     fn read(&self, range: TimeRange, out: &mut SampleBuf) -> Result<(), StorageError> {
         for meta in self.chunks.iter().filter(|c| c.range.overlaps(range)) {
             let from = out.len();
-            self.decode(meta, out)?;
             let whole = range.min <= meta.range.min && meta.range.max <= range.max;
-            if !whole || self.deleted.iter().any(|d| d.overlaps(meta.range)) {
+            let marked = self.deleted.iter().any(|d| d.overlaps(meta.range));
+            if !whole && !marked && self.decode_within(meta, range, out)? {
+                continue;
+            }
+            self.decode(meta, out)?;
+            if !whole || marked {
                 let deleted = |t: i64| self.deleted.iter().any(|d| d.contains(t));
                 out.retain_from(from, |t| range.contains(t) && !deleted(t));
             }

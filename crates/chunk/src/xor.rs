@@ -302,12 +302,17 @@ pub fn decode_within(
     let mut reader = Reader::start(data)?;
     let mut at = 1;
     while reader.t < min && at < count {
+        let before = reader.pos;
         if at == 1 {
             reader.next();
         } else {
             reader.next_regular();
         }
         at += 1;
+        if reader.pos - before == 2 {
+            // A series that rests: likely many more samples of two zero bits each.
+            at += reader.pass(min, count - at);
+        }
     }
     let (from_t, from_v) = (times.len(), values.len());
     // The sample at hand, and those behind it.
@@ -503,6 +508,19 @@ impl<'a> Reader<'a> {
         self.pos += 2;
         self.t = self.t.wrapping_add(self.delta as i64);
         self.t
+    }
+
+    /// Passes samples that are on schedule and unchanged until one is not earlier than `min`, at most `most` of those
+    /// that one word shows. Gives how many.
+    #[inline(always)]
+    fn pass(&mut self, min: i64, most: usize) -> usize {
+        let quiet = self.quiet().min(most);
+        let mut passed = 0;
+        while passed < quiet && self.t < min {
+            self.rest();
+            passed += 1;
+        }
+        passed
     }
 
     /// Larger jumps in time.

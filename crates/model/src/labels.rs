@@ -95,6 +95,15 @@ impl Labels {
         self.0.is_none()
     }
 
+    /// Whether one is a copy of the other, or both are empty. Says nothing about sets that were made apart.
+    pub fn is_copy_of(&self, other: &Labels) -> bool {
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Number of labels. Walks the set.
     pub fn len(&self) -> usize {
         self.iter().count()

@@ -91,7 +91,7 @@ impl Querier for MergedQuerier {
 impl MergedQuerier {
     /// All series, put together by their digests: labels are only made for series that the oldest store lacks.
     fn joined(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError> {
-        let hints = SelectHints { digests: true, sorted: false, ..hints.clone() };
+        let hints = SelectHints { digests: true, apart: false, sorted: false, ..hints.clone() };
         let mut joiner = Joiner::default();
         let mut warnings = Vec::new();
         for part in &self.parts {

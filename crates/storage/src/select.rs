@@ -166,6 +166,9 @@ pub struct SelectHints {
     pub shown: Option<Vec<String>>,
     /// [`Series::digest`] will be asked of every series.
     pub digests: bool,
+    /// The reader takes away name, type and unit: [`Series::digest`] will be asked of every series, unless
+    /// [`SeriesSet::is_one_metric`] says that no two of them can become the same.
+    pub apart: bool,
     /// [`Series::newest`] will be asked of every series.
     pub newest: bool,
     /// Asked now and then while series are found: the caller may have no use for them any more.
@@ -242,16 +245,38 @@ pub trait SeriesSet: Send {
     fn ready(&mut self) -> Vec<Arc<dyn Series>> {
         Vec::new()
     }
+    /// With [`SelectHints::apart`]: all series have the same name, and neither type nor unit as labels. False where
+    /// that is not known.
+    fn is_one_metric(&self) -> bool {
+        false
+    }
     /// Warnings so far, e.g. of a remote store that did not answer.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
+/// The newest samples of some series, in the order of the series.
+#[derive(Default)]
+pub struct Newest {
+    /// What each series shows.
+    pub labels: Vec<Labels>,
+    /// Time (ms) and value of the newest sample of each series.
+    pub samples: Vec<(i64, f64)>,
+    /// Series whose newest sample must be read, by their place: their entry in `samples` means nothing.
+    pub others: Vec<(usize, Arc<dyn Series>)>,
+}
+
 /// A consistent view over a time range. Holds no lock; what it has selected stays readable until dropped.
 pub trait Querier: Send + Sync {
     /// Series that satisfy all matchers and may have samples in the querier's range.
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, StorageError>;
+
+    /// What [`Querier::select`] would find, as newest samples within [`SelectHints::range`] and with the labels of
+    /// [`SelectHints::shown`]: `None` when the store has no quicker way to them than through its series.
+    fn newest(&self, _: &[Matcher], _: &SelectHints) -> Result<Option<Newest>, StorageError> {
+        Ok(None)
+    }
 
     /// Sorted, unique label names of series that satisfy all matchers (none: all series). `limit` 0: all.
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError>;
@@ -273,11 +298,17 @@ pub trait Queryable: Send + Sync {
 /// A series set over a ready list.
 pub struct ListSeriesSet {
     list: std::vec::IntoIter<Arc<dyn Series>>,
+    one_metric: bool,
 }
 
 impl ListSeriesSet {
     pub fn new(list: Vec<Arc<dyn Series>>) -> Self {
-        ListSeriesSet { list: list.into_iter() }
+        ListSeriesSet { list: list.into_iter(), one_metric: false }
+    }
+
+    /// What [`SeriesSet::is_one_metric`] shall say.
+    pub fn of_one_metric(self, one_metric: bool) -> Self {
+        ListSeriesSet { one_metric, ..self }
     }
 }
 
@@ -288,5 +319,9 @@ impl SeriesSet for ListSeriesSet {
 
     fn ready(&mut self) -> Vec<Arc<dyn Series>> {
         std::mem::take(&mut self.list).collect()
+    }
+
+    fn is_one_metric(&self) -> bool {
+        self.one_metric
     }
 }

@@ -446,3 +446,86 @@ fn concurrent_writers_lose_nothing() {
     assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), &lost[..lost.len().min(8)]);
     assert_eq!(after.len(), before.len());
 }
+
+/// Labels of a series, and its newest sample.
+type NewestRow = (String, Option<(i64, f64)>);
+
+/// The newest samples of a selection, as a querier has them at hand.
+fn at_hand(db: &Db, matchers: &[Matcher], range: TimeRange) -> Option<Vec<NewestRow>> {
+    let querier = db.querier(range).unwrap();
+    let shown = Some(vec!["b".to_owned(), "a".to_owned(), "b".to_owned()]);
+    let hints = SelectHints { range: Some(range), newest: true, shown, ..SelectHints::default() };
+    let newest = querier.newest(matchers, &hints).unwrap()?;
+    let rows = newest.labels.iter().zip(&newest.samples).enumerate().map(|(at, (labels, sample))| {
+        let other = newest.others.iter().find(|(place, _)| *place == at);
+        let sample = match other {
+            None => Some(*sample),
+            Some((_, series)) => {
+                assert_eq!(series.shown(), *labels);
+                let mut buf = storage::SampleBuf::default();
+                series.newest(range, &mut buf).unwrap();
+                buf.times.last().copied().zip(buf.floats.last().copied())
+            }
+        };
+        (labels.to_string(), sample)
+    });
+    Some(rows.collect())
+}
+
+#[test]
+fn newest_samples_are_those_of_the_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let mut writer = db.writer();
+    let start = 10 * HOUR;
+    let key = |i: usize| {
+        let a = (i % 3).to_string();
+        let mut labels = vec![("__name__", "x"), ("a", a.as_str())];
+        let (b, id) = ((i % 5).to_string(), i.to_string());
+        if i.is_multiple_of(2) {
+            labels.push(("b", b.as_str()));
+        }
+        labels.push(("id", id.as_str()));
+        key_of(&labels)
+    };
+    let keys: Vec<Vec<u8>> = (0..40).map(key).collect();
+    for (i, key) in keys.iter().enumerate() {
+        let points: Vec<(i64, f64)> =
+            (0..200).map(|n| (start + n * 15_000, (n * 7) as f64 + i as f64)).collect();
+        // Some end early.
+        let end = if i % 7 == 0 { 150 } else { 200 };
+        write(&mut *writer, &[(key, &points[..end])], false);
+    }
+    // Late, in the middle and before everything.
+    write(&mut *writer, &[(&keys[3], &[(start + 190 * 15_000 + 1, 0.5)])], false);
+    write(&mut *writer, &[(&keys[4], &[(start - 1000, 0.5)])], false);
+    let end = start + 199 * 15_000;
+    let look = |matchers: &[Matcher]| {
+        for range in [
+            TimeRange::new(end - 300_000, end),
+            TimeRange::new(end - 300_000, end + HOUR),
+            TimeRange::new(end - 600_000, end - 100_000),
+            TimeRange::new(start - 5000, start),
+            TimeRange::new(end + 1, end + 2),
+        ] {
+            let querier = db.querier(range).unwrap();
+            let shown = Some(vec!["a".to_owned(), "b".to_owned()]);
+            let hints = SelectHints { range: Some(range), shown, ..SelectHints::default() };
+            let mut set = querier.select(matchers, &hints).unwrap();
+            let mut want = Vec::new();
+            while let Some(series) = set.next().unwrap() {
+                let mut buf = storage::SampleBuf::default();
+                series.read(range, &mut buf).unwrap();
+                let sample = buf.times.last().copied().zip(buf.floats.last().copied());
+                want.push((series.shown().to_string(), sample));
+            }
+            assert_eq!(at_hand(&db, matchers, range).expect("at hand"), want, "{range:?}");
+        }
+    };
+    look(&[]);
+    look(&[Matcher::equal("a", "1")]);
+    look(&[Matcher::equal("a", "nope")]);
+    // What is deleted must be looked at.
+    db.delete_series(TimeRange::ALL, &[vec![Matcher::equal("id", "5")]]).unwrap();
+    assert!(at_hand(&db, &[], TimeRange::new(end - 300_000, end)).is_none());
+}

@@ -149,7 +149,7 @@ impl Eval<'_> {
         // offset is at odds with `@` inside a subquery.
         let mut list = Vec::new();
         let mut buf = SampleBuf::default();
-        for series in self.select(&matchers, &hints)? {
+        for series in self.select(&matchers, &hints)?.iter() {
             buf.clear();
             series.read(range, &mut buf)?;
             self.watch.check(buf.len() + 16)?;

@@ -71,12 +71,20 @@ pub(super) struct Groups {
     key: String,
     /// All series are in one group.
     single: bool,
+    /// Label sets that came last, with their groups: stores give out copies of few sets.
+    recent: Vec<(Labels, u32)>,
+    /// Which of them is replaced next.
+    oldest: usize,
 }
+
+/// So many label sets are looked through before the key of one is made.
+const RECENT: usize = 8;
 
 impl Groups {
     pub(super) fn new(projection: Projection) -> Self {
         let single = projection.keep && projection.names.is_empty();
-        Groups { projection, known: HashMap::new(), key: String::new(), single }
+        let recent = Vec::with_capacity(RECENT);
+        Groups { projection, known: HashMap::new(), key: String::new(), single, recent, oldest: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,13 +96,24 @@ impl Groups {
         if self.single && !self.known.is_empty() {
             return (0, false);
         }
-        self.projection.write(labels, &mut self.key);
-        if let Some(&known) = self.known.get(self.key.as_str()) {
-            return (known as usize, false);
+        if let Some((_, known)) = self.recent.iter().find(|(recent, _)| recent.is_copy_of(labels)) {
+            return (*known as usize, false);
         }
-        let number = self.known.len();
-        self.known.insert(self.key.as_str().into(), number as u32);
-        (number, true)
+        self.projection.write(labels, &mut self.key);
+        let (number, new) = match self.known.get(self.key.as_str()) {
+            Some(known) => (*known, false),
+            None => {
+                let number = self.known.len() as u32;
+                self.known.insert(self.key.as_str().into(), number);
+                (number, true)
+            }
+        };
+        match self.recent.get_mut(self.oldest) {
+            Some(slot) => *slot = (labels.clone(), number),
+            None => self.recent.push((labels.clone(), number)),
+        }
+        self.oldest = (self.oldest + 1) % RECENT;
+        (number as usize, new)
     }
 
     /// Number of the group, if there is one.

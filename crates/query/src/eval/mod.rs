@@ -11,6 +11,7 @@ mod binary;
 mod call;
 mod collect;
 mod element;
+mod fetch;
 mod hist_range;
 mod histogram;
 mod info;
@@ -41,7 +42,10 @@ use promql::ValueType;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use storage::{Querier, SelectHints, Series};
+use storage::select::Newest;
+use storage::{Querier, Series};
+
+use fetch::Fetched;
 
 pub(crate) use collect::{Collector, SAME_LABELS, drop_metadata};
 pub(crate) use parallel::Cores;
@@ -168,12 +172,6 @@ impl Frame {
     }
 }
 
-/// What a selected series takes, about: handle, references to labels and chunks.
-const SERIES_BYTES: usize = 200;
-
-/// Series of one fetch, shared by all selectors that use them.
-type Fetched = Arc<Vec<Arc<dyn Series>>>;
-
 /// Everything that one running query has in hand.
 pub(crate) struct Eval<'q> {
     pub(crate) options: &'q EngineOptions,
@@ -183,6 +181,8 @@ pub(crate) struct Eval<'q> {
     pub(crate) querier: Arc<dyn Querier>,
     pub(crate) fetches: &'q [Fetch],
     fetched: Vec<Option<Fetched>>,
+    /// Newest samples of fetches that the store had at hand.
+    at_hand: Vec<Option<Arc<Newest>>>,
     /// Samples that the newest subquery looked at, over all its steps.
     pub(crate) inner_total: i64,
     pub(crate) notes: Annotations,
@@ -232,6 +232,7 @@ impl<'q> Eval<'q> {
             querier,
             fetches: &plan.fetches,
             fetched: plan.fetches.iter().map(|_| None).collect(),
+            at_hand: plan.fetches.iter().map(|_| None).collect(),
             inner_total: 0,
             notes: Annotations::default(),
             store_warnings: Vec::new(),
@@ -262,6 +263,7 @@ impl<'q> Eval<'q> {
             querier: self.querier.clone(),
             fetches: self.fetches,
             fetched: self.fetched.clone(),
+            at_hand: self.at_hand.clone(),
             inner_total: 0,
             notes: Annotations::default(),
             store_warnings: Vec::new(),
@@ -285,7 +287,11 @@ impl<'q> Eval<'q> {
 
     /// How many series each fetch found, of those that were needed.
     pub(crate) fn fetched_counts(&self) -> Vec<Option<usize>> {
-        self.fetched.iter().map(|list| list.as_ref().map(|list| list.len())).collect()
+        let both = self.fetched.iter().zip(&self.at_hand);
+        let count = |(list, newest): (&Option<Fetched>, &Option<Arc<Newest>>)| {
+            list.as_ref().map(|list| list.len()).or(newest.as_ref().map(|newest| newest.labels.len()))
+        };
+        both.map(count).collect()
     }
 
     /// Of a list of series, those that are to be evaluated here.
@@ -500,53 +506,5 @@ impl<'q> Eval<'q> {
         if self.spare.len() < 8 && column.steps() > 1 {
             self.spare.push(column);
         }
-    }
-
-    /// Series of a fetch; selected when first asked for.
-    pub(crate) fn series(&mut self, fetch: usize) -> Result<Fetched, QueryError> {
-        if let Some(known) = &self.fetched[fetch] {
-            return Ok(known.clone());
-        }
-        let wanted = &self.fetches[fetch];
-        let hints = SelectHints {
-            range: Some(wanted.range),
-            step: 0,
-            func: wanted.func.clone(),
-            shown: wanted.shown.clone(),
-            // Range functions look for series that become the same without their names.
-            digests: wanted.windowed && !crate::plan::one_metric(&wanted.matchers),
-            newest: wanted.range.max.saturating_sub(wanted.range.min) < self.lookback,
-            ..SelectHints::default()
-        };
-        let list = Arc::new(self.select(&wanted.matchers, &hints)?);
-        self.budget.hold(list.len() * SERIES_BYTES)?;
-        self.fetched[fetch] = Some(list.clone());
-        Ok(list)
-    }
-
-    /// Selects series from the store.
-    pub(crate) fn select(
-        &mut self,
-        matchers: &[model::Matcher],
-        hints: &SelectHints,
-    ) -> Result<Vec<Arc<dyn Series>>, QueryError> {
-        let hints = SelectHints { stop: self.watch.stop(), ..hints.clone() };
-        let mut set = match self.querier.select(matchers, &hints) {
-            Err(storage::StorageError::Cancelled) => {
-                self.watch.look()?;
-                return Err(QueryError::Canceled("expression evaluation"));
-            }
-            set => set?,
-        };
-        let mut list = Vec::new();
-        loop {
-            // Those that are at hand come together.
-            list.append(&mut set.ready());
-            let Some(series) = set.next()? else { break };
-            self.watch.check(64)?;
-            list.push(series);
-        }
-        self.store_warnings.extend(set.warnings());
-        Ok(list)
     }
 }

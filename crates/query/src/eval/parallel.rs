@@ -194,6 +194,11 @@ impl Eval<'_> {
             return Ok(false);
         }
         let Some(fetch) = fetch_of(node) else { return Ok(false) };
+        if let Op::Instant(selector) = &node.op
+            && self.newest_at_hand(selector, grid)?.is_some()
+        {
+            return Ok(false);
+        }
         let leaf = Leaf { node, grid, asked: self.asked };
         let total = self.series(fetch)?.len();
         if total < 2 * PIECE {

@@ -94,7 +94,10 @@ impl Eval<'_> {
         let starts =
             self.options.use_start_timestamps && matches!(name, "rate" | "irate" | "increase" | "resets");
         // Series of one metric stay apart when their names fall.
-        let one_metric = matrix.unwrapped().selector().is_some_and(|s| crate::plan::one_metric(&s.matchers));
+        let one_metric = match matrix.unwrapped().selector() {
+            Some(selector) => self.series(selector.fetch)?.one_metric,
+            None => false,
+        };
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut windows = (Windows::default(), Windows::default());
         let mut presence = (name == "absent_over_time").then(|| Presence::new(grid.steps));

@@ -8,6 +8,7 @@ use model::histogram::CounterResetHint;
 use model::{FloatHistogram, Labels, METRIC_NAME, TimeRange, is_stale_nan};
 use promql::Span;
 use std::sync::Arc;
+use storage::select::Newest;
 use storage::{SampleBuf, Series};
 
 impl Eval<'_> {
@@ -22,6 +23,9 @@ impl Eval<'_> {
             return self.smoothed(selector, span, grid, sink);
         }
         let asked = self.asked;
+        if let Some(newest) = self.newest_at_hand(selector, grid)? {
+            return self.instant_at_hand(selector, grid, &newest, sink);
+        }
         let series = self.series(selector.fetch)?;
         let range = self.newest_range(selector, grid);
         let (mut buf, mut plan) = (SampleBuf::default(), StepPlan::default());
@@ -59,8 +63,45 @@ impl Eval<'_> {
         Ok(())
     }
 
+    /// A single step whose samples need not be read from their series.
+    fn instant_at_hand(
+        &mut self,
+        selector: &Selector,
+        grid: Grid,
+        newest: &Newest,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let bare = self.asked == Asked::Nothing;
+        let range = self.newest_range(selector, grid);
+        let mut buf = SampleBuf::default();
+        let mut others = newest.others.iter().peekable();
+        for (place, (labels, (_, v))) in newest.labels.iter().zip(&newest.samples).enumerate() {
+            self.watch.check(17)?;
+            let mut column = self.column(1);
+            let mut of = None;
+            if let Some((_, series)) = others.next_if(|(at, _)| *at == place) {
+                buf.clear();
+                series.newest(range, &mut buf)?;
+                self.watch.check(buf.len())?;
+                self.pick(selector, grid, &buf, &mut column, &put);
+                of = Some(series);
+            } else if !is_stale_nan(*v) {
+                column.set(0, *v);
+            }
+            self.frame.add_column(&column);
+            let labels = match of {
+                // Histograms may need their name for annotations.
+                Some(series) if column.has_hists() => series.shown(),
+                _ if bare => Labels::empty(),
+                _ => labels.clone(),
+            };
+            sink(self, Out { labels, drop_name: false, column })?;
+        }
+        Ok(())
+    }
+
     /// Times of all samples that the steps may see.
-    fn newest_range(&self, selector: &Selector, grid: Grid) -> TimeRange {
+    pub(super) fn newest_range(&self, selector: &Selector, grid: Grid) -> TimeRange {
         let (first, last) = (selector.reference(grid.start), selector.reference(grid.last()));
         TimeRange::new(first.saturating_sub(self.lookback).saturating_add(1), last)
     }

@@ -2,8 +2,9 @@
 
 use super::regex_cache::RegexCache;
 use super::text::Texts;
-use model::{MatchOp, Matcher};
+use model::{METRIC_NAME, MatchOp, Matcher};
 use roaring::RoaringBitmap;
+use std::cmp::Ordering;
 
 /// Lists up to this length are plain; longer ones become bitmaps.
 const FEW: usize = 32;
@@ -131,7 +132,7 @@ impl Postings {
             Postings::None => false,
             Postings::One(series) => set.contains(*series),
             Postings::Few(list) => list.iter().any(|series| set.contains(*series)),
-            Postings::Many(bitmap) => !bitmap.is_disjoint(set),
+            Postings::Many(bitmap) => meet(bitmap, set),
         }
     }
 
@@ -142,6 +143,27 @@ impl Postings {
             Postings::Many(bitmap) => bitmap.serialized_size() + 64,
         }
     }
+}
+
+/// Whether two sets have a member in common. Ends at the first one, and passes over what the other has not: sets that
+/// meet mostly do so early.
+fn meet(a: &RoaringBitmap, b: &RoaringBitmap) -> bool {
+    let (mut left, mut right) = (a.iter(), b.iter());
+    let (mut x, mut y) = (left.next(), right.next());
+    while let (Some(l), Some(r)) = (x, y) {
+        match l.cmp(&r) {
+            Ordering::Equal => return true,
+            Ordering::Less => {
+                left.advance_to(r);
+                x = left.next();
+            }
+            Ordering::Greater => {
+                right.advance_to(l);
+                y = right.next();
+            }
+        }
+    }
+    false
 }
 
 /// Series with consecutive references share most pairs: those are noted as ranges, one by position of the pair.
@@ -267,6 +289,40 @@ impl Index {
     /// Live pairs of a name.
     pub(crate) fn live_pairs(&self, name: u32) -> impl Iterator<Item = u32> {
         self.texts.pairs_of(name).iter().copied().filter(|pair| !self.of_pair(*pair).is_empty())
+    }
+
+    /// Live pairs of a name whose values satisfy all these matchers, which are about that name.
+    pub(crate) fn pairs_with<'m>(&self, name: u32, own: impl Iterator<Item = &'m Matcher>) -> Vec<u32> {
+        let mut pairs: Vec<u32> = self.live_pairs(name).collect();
+        for matcher in own {
+            if matcher.regexp().is_none() {
+                pairs.retain(|pair| matcher.matches(self.texts.value(*pair)));
+                continue;
+            }
+            let matched = self.regexes.matched(&self.texts, name, matcher);
+            let (mut matched, positive) = (matched.iter().peekable(), matcher.op == MatchOp::Regex);
+            // Both ascend.
+            pairs.retain(|pair| {
+                while matched.next_if(|known| *known < pair).is_some() {}
+                (matched.peek() == Some(&pair)) == positive
+            });
+        }
+        pairs
+    }
+
+    /// Whether series of a set that are the same without name, type and unit are the same: all have one name, and
+    /// nobody has the others. `pairs` gives the pairs of a series.
+    pub(crate) fn is_one_metric(&self, set: &RoaringBitmap, pairs: impl Fn(u32) -> Vec<u32>) -> bool {
+        let Some(first) = set.min() else { return true };
+        if self.texts.find_name("__type__").or(self.texts.find_name("__unit__")).is_some() {
+            return false;
+        }
+        let Some(name) = self.texts.find_name(METRIC_NAME) else { return true };
+        let named = pairs(first).into_iter().find(|pair| self.texts.name_of(*pair) == name);
+        named.is_some_and(|pair| match self.of_pair(pair) {
+            Postings::Many(bitmap) => set.is_subset(bitmap),
+            few => set.is_subset(&few.to_set()),
+        })
     }
 
     /// Series that satisfy all matchers. An absent label counts as empty, so a matcher that accepts the empty
@@ -415,6 +471,61 @@ mod tests {
         check(MatchOp::Equal, "nope", "x", |_| false);
         check(MatchOp::NotEqual, "nope", "x", |_| true);
         check(MatchOp::Equal, "nope", "", |_| true);
+    }
+
+    #[test]
+    fn sets_meet() {
+        let sets: Vec<RoaringBitmap> = vec![
+            RoaringBitmap::new(),
+            [7].into_iter().collect(),
+            (0..1000).collect(),
+            (0..200_000).step_by(3).collect(),
+            (1..200_000).step_by(3).collect(),
+            (70_000..300_000).collect(),
+            (0..300_000).filter(|n| n / 100 % 2 == 0).collect(),
+        ];
+        for a in &sets {
+            for b in &sets {
+                assert_eq!(meet(a, b), !a.is_disjoint(b), "{} {}", a.len(), b.len());
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_chosen_by_their_own_conditions() {
+        let index = index();
+        let id = index.texts.find_name("id").unwrap();
+        let matcher = |op, value: &str| Matcher::new(op, "id", value).unwrap();
+        let cases: [(&[Matcher], usize); 6] = [
+            (&[], 200),
+            (&[matcher(MatchOp::Regex, "1.")], 10),
+            (&[matcher(MatchOp::NotRegex, "1.")], 190),
+            (&[matcher(MatchOp::Regex, "1.+"), matcher(MatchOp::NotEqual, "15")], 109),
+            (&[matcher(MatchOp::Equal, "15")], 1),
+            (&[matcher(MatchOp::Equal, "")], 0),
+        ];
+        for (own, want) in cases {
+            assert_eq!(index.pairs_with(id, own.iter()).len(), want, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn sets_of_one_metric() {
+        let mut index = Index::new();
+        let mut pairs = Vec::new();
+        for series in 1..=90u32 {
+            let name = index.texts.intern("__name__", if series <= 60 { "a" } else { "b" }).unwrap();
+            let id = index.texts.intern("id", &series.to_string()).unwrap();
+            pairs.push(vec![name, id]);
+            index.add(series, &[name, id]);
+        }
+        let of = |series: u32| pairs[series as usize - 1].clone();
+        let one = |from: u32, to: u32| index.is_one_metric(&(from..=to).collect(), of);
+        assert!(one(1, 60) && one(61, 90) && one(5, 5));
+        assert!(!one(60, 61) && !one(1, 90));
+        assert!(index.is_one_metric(&RoaringBitmap::new(), of));
+        index.texts.intern("__type__", "counter").unwrap();
+        assert!(!index.is_one_metric(&(1..=60).collect(), of));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use storage::digest;
-use storage::select::{EncodedChunk, ListSeriesSet, Stop};
+use storage::select::{EncodedChunk, ListSeriesSet, Newest, Stop};
 use storage::{Querier, SelectHints, Series, SeriesSet, StorageError};
 
 /// Series that are looked at before it is asked whether anybody still waits.
@@ -102,6 +102,10 @@ struct Selection {
     /// For each series its newest sample, where that is sure to be the last one that was appended; empty when
     /// none was asked for.
     last: Vec<Option<(i64, f64)>>,
+    /// Something of the head had been deleted when the series were selected.
+    marked: bool,
+    /// Series that are the same without name, type and unit are the same with them; not known unless asked for.
+    one_metric: bool,
     /// All pages of the head.
     pages: Pages,
     /// A file of full chunks, so that its map need not be looked up for each of them.
@@ -111,6 +115,28 @@ struct Selection {
 }
 
 impl Selection {
+    fn empty(reading: &Arc<Reading>, pages: &Pages) -> Self {
+        Selection {
+            reading: reading.clone(),
+            pairs: Vec::new(),
+            rows: Vec::new(),
+            shown: Vec::new(),
+            digests: Vec::new(),
+            last: Vec::new(),
+            marked: false,
+            one_metric: false,
+            pages: pages.clone(),
+            map: OnceLock::new(),
+            files: None,
+        }
+    }
+
+    /// Adds a series by its pairs.
+    fn add(&mut self, pairs: &[u32]) {
+        self.rows.push((self.pairs.len() as u32, pairs.len() as u32));
+        self.pairs.extend_from_slice(pairs);
+    }
+
     fn pairs_of(&self, row: u32) -> &[u32] {
         let (from, count) = self.rows.get(row as usize).copied().unwrap_or_default();
         self.pairs.get(from as usize..(from + count) as usize).unwrap_or(&[])
@@ -170,17 +196,10 @@ impl HeadQuerier {
         let (page, slot) = split(series);
         let pages = self.reading.head.table.pages();
         let pairs = pages.get(page)?.as_ref()?.lock().pairs(slot).to_vec();
-        let selection = Selection {
-            reading: self.reading.clone(),
-            rows: vec![(0, pairs.len() as u32)],
-            pairs,
-            shown: Vec::new(),
-            digests: Vec::new(),
-            last: Vec::new(),
-            pages,
-            map: OnceLock::new(),
-            files: Some(files.clone()),
-        };
+        // Whatever is deleted meanwhile shall not get into a block.
+        let mut selection = Selection { marked: true, ..Selection::empty(&self.reading, &pages) };
+        selection.add(&pairs);
+        selection.files = Some(files.clone());
         let (selection, labels) = (Arc::new(selection), OnceLock::new());
         Some(HeadSeries { selection, series, row: 0, newest: i64::MAX, labels })
     }
@@ -203,9 +222,15 @@ impl HeadQuerier {
         let pages = head.table.pages();
         let mut walk = Walk::new(&pages);
         let mut before = NewestBefore::default();
-        let (mut pairs, mut rows, mut found) = (Vec::new(), Vec::new(), Vec::new());
-        let mut last = Vec::new();
-        let sure = hints.newest && head.tombstones.read().is_empty();
+        let marked = !head.tombstones.read().is_empty();
+        let mut selection = Selection { marked, ..Selection::empty(&self.reading, &pages) };
+        selection.one_metric = hints.apart
+            && head.index.read().is_one_metric(&set, |series| {
+                let (page, slot) = split(series);
+                let page = pages.get(page).and_then(Option::as_ref);
+                page.map_or(Vec::new(), |page| page.lock().pairs(slot).to_vec())
+            });
+        let mut found = Vec::new();
         for (at, series) in set.into_iter().enumerate() {
             if at.is_multiple_of(BETWEEN_LOOKS) {
                 hints.stop.check()?;
@@ -215,35 +240,23 @@ impl HeadQuerier {
             if !may_have(cells, slot, *range, newest) {
                 continue;
             }
-            let of = cells.pairs(slot);
             found.push((series, newest));
-            if sure {
-                last.push(last_of(cells, slot).filter(|(t, _)| *t <= newest));
+            if hints.newest && !marked {
+                selection.last.push(last_of(cells, slot).filter(|(t, _)| *t <= newest));
             }
-            rows.push((pairs.len() as u32, of.len() as u32));
-            pairs.extend_from_slice(of);
+            selection.add(cells.pairs(slot));
             if limit > 0 && found.len() == limit {
                 break;
             }
         }
         drop(walk);
-        let mut selection = Selection {
-            reading: self.reading.clone(),
-            pairs,
-            rows,
-            shown: Vec::new(),
-            digests: Vec::new(),
-            last,
-            pages,
-            map: OnceLock::new(),
-            files: None,
-        };
-        if hints.shown.is_some() || hints.digests {
+        let digests_wanted = hints.digests || (hints.apart && !selection.one_metric);
+        if hints.shown.is_some() || digests_wanted {
             let texts = &head.index.read().texts;
             if let Some(names) = &hints.shown {
                 selection.shown = shown(&selection, texts, names, &hints.stop)?;
             }
-            if hints.digests {
+            if digests_wanted {
                 selection.digests = digests(&selection, texts, &hints.stop)?;
             }
         }
@@ -256,37 +269,75 @@ impl HeadQuerier {
     }
 }
 
-/// Labels of these names, for each series. Sets are made once and shared: there are few of them as a rule.
+/// Labels of these names, for each series.
 fn shown(
     selection: &Selection,
     texts: &Texts,
     names: &[String],
     stop: &Stop,
 ) -> Result<Vec<Labels>, StorageError> {
-    let names: Vec<u32> = names.iter().filter_map(|name| texts.find_name(name)).collect();
-    let mut known: HashMap<Vec<u32>, Labels> = HashMap::new();
-    let (mut key, mut last_key, mut last) = (Vec::new(), Vec::new(), Labels::empty());
-    let mut list = Vec::with_capacity(selection.rows.len());
-    for row in 0..selection.rows.len() as u32 {
+    let mut sets = ShownSets::new(texts, names);
+    let rows = 0..selection.rows.len() as u32;
+    rows.map(|row| {
         if (row as usize).is_multiple_of(BETWEEN_LOOKS) {
             stop.check()?;
         }
-        key.clear();
-        key.extend(selection.pairs_of(row).iter().filter(|pair| names.contains(&texts.name_of(**pair))));
-        if key != last_key {
-            last = match known.get(&key) {
+        Ok(sets.of(selection.pairs_of(row)))
+    })
+    .collect()
+}
+
+/// Labels of some names. Sets are made once and shared: there are few of them as a rule.
+struct ShownSets<'a> {
+    texts: &'a Texts,
+    names: Vec<u32>,
+    /// Where each name stood in the series before. Texts of other pairs are far away in memory.
+    places: Vec<usize>,
+    found: Vec<usize>,
+    known: HashMap<Vec<u32>, Labels>,
+    key: Vec<u32>,
+    last_key: Vec<u32>,
+    last: Labels,
+}
+
+impl<'a> ShownSets<'a> {
+    fn new(texts: &'a Texts, names: &[String]) -> Self {
+        let mut names: Vec<u32> = names.iter().filter_map(|name| texts.find_name(name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let places = vec![0; names.len()];
+        let (found, known, key, last_key) = (Vec::new(), HashMap::new(), Vec::new(), Vec::new());
+        ShownSets { texts, names, places, found, known, key, last_key, last: Labels::empty() }
+    }
+
+    fn of(&mut self, pairs: &[u32]) -> Labels {
+        self.found.clear();
+        for (name, place) in self.names.iter().zip(&mut self.places) {
+            let is = |pair: &u32| self.texts.name_of(*pair) == *name;
+            if !pairs.get(*place).is_some_and(is) {
+                match pairs.iter().position(is) {
+                    Some(at) => *place = at,
+                    None => continue,
+                }
+            }
+            self.found.push(*place);
+        }
+        self.found.sort_unstable();
+        self.key.clear();
+        self.key.extend(self.found.iter().filter_map(|at| pairs.get(*at)));
+        if self.key != self.last_key {
+            self.last = match self.known.get(&self.key) {
                 Some(labels) => labels.clone(),
                 None => {
-                    let labels = Labels::from_sorted(key.iter().map(|pair: &u32| texts.label(*pair)));
-                    known.insert(key.clone(), labels.clone());
+                    let labels = Labels::from_sorted(self.key.iter().map(|pair| self.texts.label(*pair)));
+                    self.known.insert(self.key.clone(), labels.clone());
                     labels
                 }
             };
-            last_key.clone_from(&key);
+            self.last_key.clone_from(&self.key);
         }
-        list.push(last.clone());
+        self.last.clone()
     }
-    Ok(list)
 }
 
 /// Digests of all series, each pair being looked at once.
@@ -375,8 +426,13 @@ impl Querier for HeadQuerier {
         let limit = if hints.sorted { 0 } else { hints.limit };
         let found = self.list_with(matchers, limit, hints)?;
         if !hints.sorted {
-            let list = found.map(|series| Arc::new(series) as Arc<dyn Series>).collect();
-            return Ok(Box::new(ListSeriesSet::new(list)));
+            let mut one_metric = hints.apart;
+            let list = found.map(|series| {
+                one_metric &= series.selection.one_metric;
+                Arc::new(series) as Arc<dyn Series>
+            });
+            let list = list.collect();
+            return Ok(Box::new(ListSeriesSet::new(list).of_one_metric(one_metric)));
         }
         let mut list: Vec<HeadSeries> = found.collect();
         {
@@ -396,6 +452,53 @@ impl Querier for HeadQuerier {
         }
         let list = list.into_iter().map(|series| Arc::new(series) as Arc<dyn Series>).collect();
         Ok(Box::new(ListSeriesSet::new(list)))
+    }
+
+    fn newest(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Option<Newest>, StorageError> {
+        let Reading { head, seen, outside, .. } = &*self.reading;
+        let (Some(names), Some(range)) = (&hints.shown, hints.range) else { return Ok(None) };
+        if !head.tombstones.read().is_empty() {
+            return Ok(None);
+        }
+        let mut all = Newest::default();
+        if *outside {
+            return Ok(Some(all));
+        }
+        let index = head.index.read();
+        let pages = head.table.pages();
+        let mut others = Selection::empty(&self.reading, &pages);
+        let (mut walk, mut before) = (Walk::new(&pages), NewestBefore::default());
+        let mut shown = ShownSets::new(&index.texts, names);
+        let mut left = Vec::new();
+        for (at, series) in index.select(matchers).into_iter().enumerate() {
+            if at.is_multiple_of(BETWEEN_LOOKS) {
+                hints.stop.check()?;
+            }
+            let Some((cells, slot)) = walk.go(series) else { continue };
+            let newest = before.of(cells, series, *seen);
+            if !may_have(cells, slot, range, newest) {
+                continue;
+            }
+            let labels = shown.of(cells.pairs(slot));
+            match last_of(cells, slot).filter(|(t, _)| *t <= newest && range.contains(*t)) {
+                Some(sample) => all.samples.push(sample),
+                None => {
+                    left.push((all.samples.len(), series, newest));
+                    others.add(cells.pairs(slot));
+                    others.shown.push(labels.clone());
+                    all.samples.push((0, 0.0));
+                }
+            }
+            all.labels.push(labels);
+        }
+        drop(walk);
+        let selection = Arc::new(others);
+        all.others.extend(left.into_iter().enumerate().map(|(row, (place, series, newest))| {
+            let (selection, labels) = (selection.clone(), OnceLock::new());
+            let series = HeadSeries { selection, series, row: row as u32, newest, labels };
+            (place, Arc::new(series) as Arc<dyn Series>)
+        }));
+        Ok(Some(all))
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
@@ -441,16 +544,19 @@ impl Querier for HeadQuerier {
         let index = self.reading.head.index.read();
         let Some(id) = index.texts.find_name(name) else { return Ok(Vec::new()) };
         // Conditions on this very label choose among its values; the others choose series.
-        let mut values: Vec<&str> = if matchers.is_empty() {
-            index.live_pairs(id).map(|pair| index.texts.value(pair)).collect()
+        let (own, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == name);
+        let fits = |value: &str| own.iter().all(|m| m.matches(value));
+        let mut values: Vec<&str> = if others.is_empty() {
+            index.pairs_with(id, own.iter()).into_iter().map(|pair| index.texts.value(pair)).collect()
         } else {
-            let set = index.select(matchers);
+            let set = index.select(&others);
             if set.len() < index.texts.pairs_of(id).len() as u64 / 4 {
                 let pairs = self.pairs_of(&set).into_iter().filter(|pair| index.texts.name_of(*pair) == id);
-                pairs.map(|pair| index.texts.value(pair)).collect()
+                pairs.map(|pair| index.texts.value(pair)).filter(|value| fits(value)).collect()
             } else {
                 let meets = |pair: &u32| index.of_pair(*pair).meets(&set);
-                index.live_pairs(id).filter(meets).map(|pair| index.texts.value(pair)).collect()
+                let pairs = index.pairs_with(id, own.iter()).into_iter().filter(meets);
+                pairs.map(|pair| index.texts.value(pair)).collect()
             }
         };
         if limit > 0 && limit < values.len() {

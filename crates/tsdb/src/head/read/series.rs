@@ -9,6 +9,7 @@ use super::super::tombstone::covers;
 use super::{HeadSeries, last_of};
 use disk::Map;
 use model::{Labels, TimeRange};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use storage::digest;
 use storage::select::EncodedChunk;
@@ -17,7 +18,7 @@ use storage::{SampleBuf, Series, StorageError};
 /// Data of a series within a range, taken under the lock.
 struct Taken {
     /// Oldest first.
-    mapped: Vec<Mapped>,
+    mapped: SmallVec<[Mapped; 4]>,
     /// With its encoding.
     open: Option<(u8, RawChunk)>,
     late: SampleBuf,
@@ -59,7 +60,7 @@ impl HeadSeries {
     fn last(&self, range: TimeRange) -> Option<(i64, f64)> {
         let known = match self.selection.last.get(self.row as usize) {
             Some(known) => *known,
-            None if !self.head().tombstones.read().is_empty() => None,
+            None if self.selection.marked => None,
             None => last_of(&self.page().ok()?.lock(), split(self.series).1),
         };
         known.filter(|(t, _)| *t <= self.newest && range.contains(*t))
@@ -72,8 +73,8 @@ impl HeadSeries {
         let mut taken = {
             let cells = self.page()?.lock();
             let entry = cells.peek(slot);
-            let open =
-                entry.last_t >= visible.min && cells.open_min(slot).is_some_and(|min| min <= visible.max);
+            let begun = || cells.open_min(slot).is_some_and(|min| min <= visible.max);
+            let open = entry.last_t >= visible.min && (entry.last_t <= visible.max || begun());
             // Newest first and not overlapping: the rest is older still.
             let mapped = cells
                 .mapped(slot)
@@ -90,9 +91,8 @@ impl HeadSeries {
             }
         };
         taken.mapped.reverse();
-        let tombstones = self.head().tombstones.read();
-        if !tombstones.is_empty() {
-            taken.deleted = tombstones.of(self.series).to_vec();
+        if self.selection.marked {
+            taken.deleted = self.head().tombstones.read().of(self.series).to_vec();
         }
         Ok(taken)
     }
