@@ -64,6 +64,18 @@ fn are_counts(list: &[f64]) -> bool {
 }
 
 impl FloatHistogram {
+    /// Back to the default; the memory of its lists is kept.
+    pub fn clear(&mut self) {
+        let FloatHistogram { positive_spans, negative_spans, positive_buckets, negative_buckets, .. } = self;
+        positive_spans.clear();
+        negative_spans.clear();
+        positive_buckets.clear();
+        negative_buckets.clear();
+        self.custom_values.clear();
+        (self.counter_reset_hint, self.schema, self.integer) = Default::default();
+        (self.zero_threshold, self.zero_count, self.count, self.sum) = Default::default();
+    }
+
     /// Whether it is one of integers, and can be stored as such: all counts are whole, not negative and below
     /// 2^53. Larger ones cannot be told apart here and go on as floats.
     pub fn holds_integers(&self) -> bool {
@@ -85,6 +97,29 @@ pub use buckets::Bucket;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cleared_ones_are_as_new() {
+        let list = || vec![1.0; 3];
+        let spans = || vec![Span { offset: 1, length: 3 }];
+        let mut h = FloatHistogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            zero_threshold: 1.0,
+            zero_count: 2.0,
+            count: 3.0,
+            sum: 4.0,
+            positive_spans: spans(),
+            negative_spans: spans(),
+            positive_buckets: list(),
+            negative_buckets: list(),
+            custom_values: list(),
+            integer: true,
+        };
+        h.clear();
+        assert_eq!(h, FloatHistogram::default());
+        assert!(h.positive_buckets.capacity() >= 3);
+    }
 
     #[test]
     fn counts_are_whole() {

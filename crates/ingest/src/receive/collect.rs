@@ -63,6 +63,8 @@ pub(super) struct Collector<'a, 's> {
     late: Vec<(Late, Key<'a>)>,
     pub(super) refused: Refused,
     pub(super) without_metadata: u64,
+    /// Empty histograms, for their memory.
+    spare: &'s mut Vec<Arc<FloatHistogram>>,
     known_metadata: &'s mut HashSet<u64>,
     last_metadata: Option<SeriesMetadata<'a>>,
     limits: LabelLimits,
@@ -76,6 +78,7 @@ pub(super) struct Collector<'a, 's> {
 impl<'a, 's> Collector<'a, 's> {
     pub(super) fn new(
         batch: Batch<'a>,
+        spare: &'s mut Vec<Arc<FloatHistogram>>,
         known_metadata: &'s mut HashSet<u64>,
         limits: LabelLimits,
         max_time: i64,
@@ -91,6 +94,7 @@ impl<'a, 's> Collector<'a, 's> {
             late: Vec::new(),
             refused: Refused::default(),
             without_metadata: 0,
+            spare,
             known_metadata,
             last_metadata: None,
             limits,
@@ -223,11 +227,15 @@ impl<'a> Sink<'a> for Collector<'a, '_> {
         self.future.samples += u32::from(t > self.max_time);
     }
 
-    fn histogram(&mut self, t: i64, histogram: FloatHistogram, start: i64) {
+    fn histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, start: i64) {
         if self.room(HISTOGRAM_WEIGHT) {
-            self.batch.histograms.push(HistogramRow { t, start, histogram: Arc::new(histogram) });
+            self.batch.histograms.push(HistogramRow { t, start, histogram });
         }
         self.future.histograms += u32::from(t > self.max_time);
+    }
+
+    fn spare(&mut self) -> Arc<FloatHistogram> {
+        self.spare.pop().unwrap_or_default()
     }
 
     fn exemplar(&mut self, labels: Key<'a>, t: i64, v: f64) {

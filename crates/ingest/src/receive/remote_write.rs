@@ -7,9 +7,12 @@
 
 use super::collect::{Collector, MAX_OFFENDERS, Refused, show};
 use hashbrown::HashSet;
+use model::FloatHistogram;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use storage::{Batch, RejectReason, Rejection, RowKind, SeriesId, WriteOutcome, Writer, WriterSource};
+use storage::{
+    Batch, HistogramRow, RejectReason, Rejection, RowKind, SeriesId, WriteOutcome, Writer, WriterSource,
+};
 use wire::cap::{self, CapError};
 use wire::remote_write::{self as rw, MessageType, Scratch, join_names, v1, v2};
 
@@ -19,6 +22,9 @@ const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
 /// size (2,000 samples, half a megabyte) stay far below.
 const KEPT_BYTES: usize = 4 << 20;
 const KEPT_ROWS: usize = 1 << 15;
+/// Histograms that a worker keeps the memory of, and how much room each of them may have, in buckets.
+const KEPT_HISTOGRAMS: usize = 1 << 11;
+const KEPT_BUCKETS: usize = 1 << 7;
 /// Work memory that is kept when no request is in progress.
 const MAX_IDLE: usize = 16;
 
@@ -161,6 +167,8 @@ struct Work {
     scratch: Scratch,
     /// Always empty here; kept for its memory.
     batch: Batch<'static>,
+    /// Empty histograms, kept for theirs.
+    spare: Vec<Arc<FloatHistogram>>,
     outcome: WriteOutcome,
 }
 
@@ -275,7 +283,7 @@ impl Receiver {
         body: &[u8],
         now: i64,
     ) -> WriteReply {
-        let Work { body: memory, scratch, batch, outcome } = work;
+        let Work { body: memory, scratch, batch, spare, outcome } = work;
         let body = match self.decompress(head, body, memory) {
             Ok(body) => body,
             Err(reply) => return reply,
@@ -286,7 +294,8 @@ impl Receiver {
             ..WriteReply::error(status, text)
         };
         let mut collector = Collector::new(
-            recycle(std::mem::take(batch)),
+            recycle(std::mem::take(batch), &mut Vec::new()),
+            spare,
             &mut session.known_metadata,
             self.options.label_limits,
             now.saturating_add(MAX_AHEAD_MS),
@@ -297,7 +306,7 @@ impl Receiver {
             MessageType::V2 => v2::decode(body, scratch, &mut collector),
         };
         if let Err(why) = walked {
-            *batch = recycle(collector.batch);
+            *batch = recycle(collector.batch, spare);
             let name = message.name();
             tracing::error!(component = "web", protobuf_message = name, err = %why, "Error decoding remote write request");
             return fail(400, &why, Written::default());
@@ -335,7 +344,7 @@ impl Receiver {
                 }
             }
         };
-        *batch = recycle(filled);
+        *batch = recycle(filled, spare);
         reply
     }
 
@@ -367,9 +376,19 @@ impl Receiver {
     }
 }
 
-/// An empty batch with the memory of another one. Collecting an emptied vector in place keeps its allocation.
+/// An empty batch with the memory of another one; that of histograms which nobody has taken goes to `spare`. Collecting
+/// an emptied vector in place keeps its allocation.
 #[expect(clippy::unnecessary_filter_map, reason = "the item type changes: its lifetime does")]
-fn recycle<'a>(mut batch: Batch<'_>) -> Batch<'a> {
+fn recycle<'a>(mut batch: Batch<'_>, spare: &mut Vec<Arc<FloatHistogram>>) -> Batch<'a> {
+    for HistogramRow { mut histogram, .. } in batch.histograms.drain(..) {
+        if spare.len() < KEPT_HISTOGRAMS
+            && let Some(h) = Arc::get_mut(&mut histogram)
+            && room_of(h) <= KEPT_BUCKETS
+        {
+            h.clear();
+            spare.push(histogram);
+        }
+    }
     batch.clear();
     Batch {
         series: batch.series.into_iter().filter_map(|_| None).collect(),
@@ -380,6 +399,12 @@ fn recycle<'a>(mut batch: Batch<'_>) -> Batch<'a> {
         metadata: batch.metadata.into_iter().filter_map(|_| None).collect(),
         reject_out_of_order: false,
     }
+}
+
+/// Memory of the lists, in buckets of 8 bytes; spans take as much.
+fn room_of(h: &FloatHistogram) -> usize {
+    let spans = h.positive_spans.capacity() + h.negative_spans.capacity();
+    spans + h.positive_buckets.capacity() + h.negative_buckets.capacity() + h.custom_values.capacity()
 }
 
 fn parse_content_type(text: &str) -> Result<MessageType, String> {

@@ -7,6 +7,7 @@ use super::series::{Pairs, Sent, Symbols};
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{FloatHistogram, Labels, Metadata};
 use std::ops::Range;
+use std::sync::Arc;
 use storage::feed::FeedExemplar;
 use wire::proto::ProtoError;
 use wire::remote_write::{BadRow, Counts, Key, MessageType, Scratch, SeriesMetadata, Sink, v1, v2};
@@ -165,8 +166,8 @@ impl<'a> Sink<'a> for Transcode {
     fn sample(&mut self, t: i64, v: f64, _: i64) {
         self.open.push(Row::Sample(t, v));
     }
-    fn histogram(&mut self, t: i64, histogram: FloatHistogram, _: i64) {
-        self.open.push(Row::Histogram(t, histogram));
+    fn histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, _: i64) {
+        self.open.push(Row::Histogram(t, Arc::unwrap_or_clone(histogram)));
     }
     fn exemplar(&mut self, labels: Key<'a>, t: i64, v: f64) {
         if let Key::Arena(labels) = labels {
@@ -346,7 +347,6 @@ fn exemplar_refs(symbols: &mut Symbols, labels: &Labels) -> Vec<u32> {
 mod tests {
     use super::super::series::{Found, Table};
     use super::*;
-    use std::sync::Arc;
     use storage::SeriesRef;
 
     fn filled(message: MessageType) -> Batch {
@@ -374,7 +374,7 @@ mod tests {
         fn sample(&mut self, t: i64, _: f64, _: i64) {
             self.1 = t;
         }
-        fn histogram(&mut self, _: i64, _: FloatHistogram, _: i64) {}
+        fn histogram(&mut self, _: i64, _: Arc<FloatHistogram>, _: i64) {}
         fn exemplar(&mut self, _: Key<'a>, t: i64, _: f64) {
             self.1 = t;
         }

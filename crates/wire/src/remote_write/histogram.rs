@@ -13,11 +13,11 @@ use crate::proto::{
 use model::FloatHistogram;
 use model::histogram::{CounterResetHint, Span};
 
-/// Reads the message: timestamp, histogram, start timestamp. Nothing is validated here: buckets need not fit
-/// their spans, the store checks that.
-pub fn decode(mut cursor: Cursor<'_>) -> Result<(i64, FloatHistogram, i64), ProtoError> {
+/// Reads the message into an empty histogram; gives timestamp and start timestamp. Nothing is validated here: buckets
+/// need not fit their spans, the store checks that.
+pub fn decode(mut cursor: Cursor<'_>, h: &mut FloatHistogram) -> Result<(i64, i64), ProtoError> {
     // As upstream: what has no count of floats is one of integers.
-    let mut h = FloatHistogram { integer: true, ..FloatHistogram::default() };
+    h.integer = true;
     let (mut t, mut start) = (0, 0);
     let (mut negative, mut positive) = (0i64, 0i64);
     while let Some(field) = cursor.field("Histogram")? {
@@ -55,7 +55,7 @@ pub fn decode(mut cursor: Cursor<'_>) -> Result<(i64, FloatHistogram, i64), Prot
             _ => cursor.skip(field)?,
         }
     }
-    Ok((t, h, start))
+    Ok((t, start))
 }
 
 fn span(cursor: &mut Cursor<'_>, field: Field, name: &'static str) -> Result<Span, ProtoError> {

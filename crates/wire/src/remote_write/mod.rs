@@ -13,6 +13,7 @@ pub mod v2;
 use crate::proto::ProtoError;
 use model::{FloatHistogram, MetricType};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Content type of every remote write body, without parameters.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
@@ -108,7 +109,11 @@ pub struct SeriesMetadata<'a> {
 pub trait Sink<'a> {
     /// `start`: start timestamp (2.0), 0 when not given.
     fn sample(&mut self, t: i64, v: f64, start: i64);
-    fn histogram(&mut self, t: i64, histogram: FloatHistogram, start: i64);
+    fn histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, start: i64);
+    /// Memory for the histogram that is read next, empty.
+    fn spare(&mut self) -> Arc<FloatHistogram> {
+        Arc::default()
+    }
     fn exemplar(&mut self, labels: Key<'a>, t: i64, v: f64);
     /// Closes a series: the last `counts` rows of each kind are its own.
     fn series(&mut self, key: Key<'a>, counts: Counts, metadata: Option<SeriesMetadata<'a>>);
@@ -193,7 +198,7 @@ pub struct Discard;
 
 impl<'a> Sink<'a> for Discard {
     fn sample(&mut self, _: i64, _: f64, _: i64) {}
-    fn histogram(&mut self, _: i64, _: FloatHistogram, _: i64) {}
+    fn histogram(&mut self, _: i64, _: Arc<FloatHistogram>, _: i64) {}
     fn exemplar(&mut self, _: Key<'a>, _: i64, _: f64) {}
     fn series(&mut self, _: Key<'a>, _: Counts, _: Option<SeriesMetadata<'a>>) {}
     fn bad_series(&mut self, _: Counts, _: BadRow) {}

@@ -39,8 +39,8 @@ impl<'a> Sink<'a> for Seen {
     fn sample(&mut self, t: i64, v: f64, start: i64) {
         self.open.samples.push((t, v.to_bits(), start));
     }
-    fn histogram(&mut self, t: i64, histogram: FloatHistogram, _: i64) {
-        self.open.histograms.push((t, histogram));
+    fn histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, _: i64) {
+        self.open.histograms.push((t, Arc::unwrap_or_clone(histogram)));
     }
     fn exemplar(&mut self, labels: Key<'a>, t: i64, v: f64) {
         let (bytes, range) = place(labels);
@@ -428,7 +428,7 @@ fn walk_cost() {
         fn sample(&mut self, t: i64, v: f64, _: i64) {
             self.0 = self.0.wrapping_add(t as u64 ^ v.to_bits());
         }
-        fn histogram(&mut self, _: i64, _: FloatHistogram, _: i64) {}
+        fn histogram(&mut self, _: i64, _: Arc<FloatHistogram>, _: i64) {}
         fn exemplar(&mut self, _: Key<'a>, _: i64, _: f64) {}
         fn series(&mut self, key: Key<'a>, _: Counts, _: Option<SeriesMetadata<'a>>) {
             if let Key::Body(bytes) = key {

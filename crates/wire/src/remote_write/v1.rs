@@ -15,6 +15,7 @@ use crate::proto::{
     varint_len,
 };
 use model::{FloatHistogram, MetricType, Sample};
+use std::sync::Arc;
 
 const LABELS_TAG: u8 = 0x0a;
 const SAMPLES_TAG: u8 = 0x12;
@@ -75,7 +76,8 @@ fn series<'a>(bytes: &'a [u8], arena: &mut Vec<u8>, sink: &mut impl Sink<'a>) ->
             }
             4 => {
                 field.expect(WireType::Len, "Histograms")?;
-                let (t, h, start) = histogram::decode(cursor.message()?)?;
+                let mut h = sink.spare();
+                let (t, start) = histogram::decode(cursor.message()?, Arc::make_mut(&mut h))?;
                 sink.histogram(t, h, start);
                 counts.histograms += 1;
             }

@@ -18,6 +18,7 @@ use crate::proto::{
     varint_len,
 };
 use model::{FloatHistogram, METRIC_NAME, Metadata, MetricType};
+use std::sync::Arc;
 
 const REFS_TAG: u8 = 0x0a;
 const SAMPLES_TAG: u8 = 0x12;
@@ -133,7 +134,8 @@ impl<'a> Walk<'a, '_> {
                 }
                 3 => {
                     field.expect(WireType::Len, "Histograms")?;
-                    let (t, h, start) = histogram::decode(cursor.message()?)?;
+                    let mut h = sink.spare();
+                    let (t, start) = histogram::decode(cursor.message()?, Arc::make_mut(&mut h))?;
                     sink.histogram(t, h, start);
                     counts.histograms += 1;
                 }

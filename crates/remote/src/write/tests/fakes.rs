@@ -303,7 +303,7 @@ impl<'a> Sink<'a> for Rows<'a> {
     fn sample(&mut self, t: i64, v: f64, _: i64) {
         self.open.push((false, t, v));
     }
-    fn histogram(&mut self, t: i64, h: FloatHistogram, _: i64) {
+    fn histogram(&mut self, t: i64, h: Arc<FloatHistogram>, _: i64) {
         self.open.push((false, t, h.count));
     }
     fn exemplar(&mut self, _: Key<'a>, t: i64, v: f64) {

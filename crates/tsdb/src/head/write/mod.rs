@@ -285,6 +285,8 @@ impl HeadWriter {
             // The samples are in the log already; only their place on disk is not.
             tracing::error!(component = "tsdb", err = %e, "Failed to log out of order samples into the WAL");
         }
+        // So that their memory can be used again.
+        self.histograms.clear();
         self.store_exemplars(outcome);
         self.store_metadata(batch);
         let shuffled = outcome.rejected.windows(2).any(|w| order_of(&w[0]) > order_of(&w[1]));
