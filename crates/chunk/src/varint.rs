@@ -39,12 +39,21 @@ pub const fn len_u64(n: u64) -> usize {
 /// Takes an unsigned varint from the front; `None` when cut short or over 64 bits.
 #[inline]
 pub fn take_u64(rest: &mut &[u8]) -> Option<u64> {
-    if let [byte, after @ ..] = *rest
-        && *byte < 0x80
-    {
-        *rest = after;
-        return Some(u64::from(*byte));
+    match *rest {
+        [a, after @ ..] if *a < 0x80 => {
+            *rest = after;
+            Some(u64::from(*a))
+        }
+        [a, b, after @ ..] if *b < 0x80 => {
+            *rest = after;
+            Some(u64::from(a & 0x7f) | u64::from(*b) << 7)
+        }
+        _ => take_long(rest),
     }
+}
+
+/// [`take_u64`] of three bytes and more.
+fn take_long(rest: &mut &[u8]) -> Option<u64> {
     let mut n = 0u64;
     for (i, byte) in rest.iter().enumerate().take(MAX_LEN) {
         if i == MAX_LEN - 1 && *byte > 1 {

@@ -311,7 +311,9 @@ impl AgentWriter {
         }
         let rows = self.histograms.iter().map(|(id, at)| {
             let row = &batch.histograms[*at as usize];
-            HistogramEntry { series: SeriesRef(*id), t: row.t, start: row.start, histogram: &row.histogram }
+            let (series, histogram) = (SeriesRef(*id), &*row.histogram);
+            let integer = histogram.holds_integers();
+            HistogramEntry { series, t: row.t, start: row.start, integer, histogram }
         });
         let with_starts = with_starts && rows.clone().any(|row| row.start != 0);
         self.record.histograms(with_starts, rows);

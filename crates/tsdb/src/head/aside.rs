@@ -199,11 +199,18 @@ impl Place<'_> {
     }
 
     /// Appends a histogram newer than the last sample of the series; `start` is its start timestamp, `value` its
-    /// fingerprint.
-    pub(crate) fn append_histogram(&mut self, t: i64, start: i64, h: &FloatHistogram, value: u64) -> Moved {
+    /// fingerprint, and `integer` whether it holds integers.
+    pub(crate) fn append_histogram(
+        &mut self,
+        t: i64,
+        start: i64,
+        h: &FloatHistogram,
+        integer: bool,
+        value: u64,
+    ) -> Moved {
         let mut moved = Moved::default();
         self.close_entry(&mut moved);
-        let encoding = Encoding::of_histograms(h.holds_integers(), self.kinds.histogram_starts);
+        let encoding = Encoding::of_histograms(integer, self.kinds.histogram_starts);
         let last_t = self.cells.peek(self.slot).last_t;
         let rule = self.rule;
         let mut hint = CounterResetHint::Unknown;

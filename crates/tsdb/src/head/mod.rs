@@ -17,7 +17,7 @@
 //! | `read` | selecting and reading |
 //! | `cut`, `late_cut` | series for blocks |
 //! | `views` | one state for everything that a querier selects |
-//! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), a snapshot (`snapshot`), the rest (`extras`) |
+//! | `replay` | start-up: decoding of the logs (`decode`), series (`series`), samples (`apply`), a snapshot (`snapshot`), the rest (`extras`), its end (`finish`) |
 //! | `snapshot` | the head on disk after a clean stop |
 //! | `truncate` | forgetting, checkpoints |
 //!

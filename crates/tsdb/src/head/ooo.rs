@@ -143,6 +143,7 @@ pub(super) fn record_rows(records: &mut RecordBuf, list: &[(u32, SampleBuf)]) {
             series: SeriesRef(u64::from(*series)),
             t: rows.times[*at as usize],
             start: rows.start_at(*at as usize),
+            integer: histogram.holds_integers(),
             histogram,
         })
     });

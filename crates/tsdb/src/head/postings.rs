@@ -172,6 +172,8 @@ pub(crate) struct Runs {
     open: Vec<Run>,
     /// Those that have ended.
     ended: Vec<Run>,
+    /// First and last of the consecutive series that were noted last.
+    series: Option<(u32, u32)>,
 }
 
 /// So many that have ended are noted together, pair by pair: each pair is somewhere else in memory.
@@ -213,8 +215,12 @@ impl Index {
     /// Notes a series under its pairs; what it shares with the series before waits in `runs` until
     /// [`Index::flush`].
     pub(crate) fn add_next(&mut self, runs: &mut Runs, series: u32, pairs: &[u32]) {
-        if self.all.try_push(series).is_err() {
-            self.all.insert(series);
+        match &mut runs.series {
+            Some((_, last)) if *last == series.wrapping_sub(1) => *last = series,
+            other => {
+                let before = other.replace((series, series));
+                self.note_series(before);
+            }
         }
         for (at, pair) in pairs.iter().enumerate() {
             let fresh = Run { pair: *pair, from: series, to: series };
@@ -233,6 +239,16 @@ impl Index {
     pub(crate) fn flush(&mut self, runs: &mut Runs) {
         runs.ended.append(&mut runs.open);
         self.note(&mut runs.ended);
+        self.note_series(runs.series.take());
+    }
+
+    fn note_series(&mut self, run: Option<(u32, u32)>) {
+        match run {
+            Some((from, to)) if from < to => drop(self.all.insert_range(from..=to)),
+            // Mostly it stands behind all others.
+            Some((one, _)) if self.all.try_push(one).is_err() => drop(self.all.insert(one)),
+            _ => {}
+        }
     }
 
     fn note(&mut self, runs: &mut Vec<Run>) {

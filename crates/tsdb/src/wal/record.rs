@@ -53,9 +53,9 @@ impl RecordType {
     }
 
     /// The type for a histogram of its kind.
-    pub(super) fn of_histogram(h: &FloatHistogram, with_starts: bool) -> RecordType {
+    pub(super) const fn of_histogram(integer: bool, custom_buckets: bool, with_starts: bool) -> RecordType {
         use RecordType::*;
-        match (h.holds_integers(), h.uses_custom_buckets()) {
+        match (integer, custom_buckets) {
             (true, _) if with_starts => HistogramsV2,
             (false, _) if with_starts => FloatHistogramsV2,
             (true, false) => Histograms,
@@ -434,11 +434,21 @@ pub fn mmap_markers(record: &[u8], out: &mut Vec<(SeriesRef, u64)>) -> Result<()
 /// Appends the histograms of a record of any of the six types. Schemas that nobody knows are left out, as upstream
 /// does; their number is the answer.
 pub fn histograms(record: &[u8], out: &mut Vec<FeedHistogram>) -> Result<u64, RecordError> {
+    histograms_in(&mut Vec::new(), record, out)
+}
+
+/// [`histograms`] in the memory of others, which are empty.
+pub(crate) fn histograms_in(
+    spare: &mut Vec<Arc<FloatHistogram>>,
+    record: &[u8],
+    out: &mut Vec<FeedHistogram>,
+) -> Result<u64, RecordError> {
     let mut unknown = 0;
     histogram_rows(record, |row, h, _| {
         if is_known_schema(h.schema) {
             let Row { series, t, start } = row;
-            out.push(FeedHistogram { series, t, start, histogram: Arc::new(h) });
+            let histogram = std::mem::replace(h, spare.pop().unwrap_or_default());
+            out.push(FeedHistogram { series, t, start, histogram });
         } else {
             unknown += 1;
         }
@@ -458,10 +468,11 @@ pub(super) struct Row {
     pub(super) start: i64,
 }
 
-/// Calls `each` with what stands before a histogram, the histogram, and its own bytes.
+/// Calls `each` with what stands before a histogram, the histogram, and its own bytes. The next one is read into what
+/// `each` leaves.
 pub(super) fn histogram_rows(
     record: &[u8],
-    mut each: impl FnMut(Row, FloatHistogram, &[u8]),
+    mut each: impl FnMut(Row, &mut Arc<FloatHistogram>, &[u8]),
 ) -> Result<(), RecordError> {
     use RecordType::*;
     let kinds = [
@@ -485,6 +496,7 @@ pub(super) fn histogram_rows(
         base = take_be(&mut rest).ok_or(cut.clone())?;
         base_t = take_be(&mut rest).ok_or(cut.clone())? as i64;
     }
+    let mut memory = Arc::<FloatHistogram>::default();
     while !rest.is_empty() {
         let row = match &mut v2 {
             Some(rows) => rows.take(&mut rest),
@@ -493,8 +505,10 @@ pub(super) fn histogram_rows(
         };
         let (series, t, start) = row.ok_or(cut.clone())?;
         let before = rest;
-        let h = take_histogram(&mut rest, integer).ok_or(cut.clone())?;
-        each(Row { series, t, start }, h, &before[..before.len() - rest.len()]);
+        let h = Arc::make_mut(&mut memory);
+        h.clear();
+        take_histogram(&mut rest, integer, h).ok_or(cut.clone())?;
+        each(Row { series, t, start }, &mut memory, &before[..before.len() - rest.len()]);
     }
     Ok(())
 }
@@ -503,37 +517,30 @@ fn take_float(rest: &mut &[u8]) -> Option<f64> {
     take_be(rest).map(f64::from_bits)
 }
 
-fn take_histogram(rest: &mut &[u8], integer: bool) -> Option<FloatHistogram> {
-    let counter_reset_hint = match take_byte(rest)? {
+/// Reads into an empty histogram.
+fn take_histogram(rest: &mut &[u8], integer: bool, h: &mut FloatHistogram) -> Option<()> {
+    h.integer = integer;
+    h.counter_reset_hint = match take_byte(rest)? {
         1 => CounterResetHint::CounterReset,
         2 => CounterResetHint::NotCounterReset,
         3 => CounterResetHint::Gauge,
         _ => CounterResetHint::Unknown,
     };
-    let schema = take_i64(rest)? as i32;
-    let zero_threshold = take_float(rest)?;
+    h.schema = take_i64(rest)? as i32;
+    h.zero_threshold = take_float(rest)?;
     let count_of =
         |rest: &mut &[u8]| if integer { take_u64(rest).map(|n| n as f64) } else { take_float(rest) };
-    let (zero_count, count) = (count_of(rest)?, count_of(rest)?);
-    let sum = take_float(rest)?;
-    let (positive_spans, negative_spans) = (take_spans(rest)?, take_spans(rest)?);
+    (h.zero_count, h.count) = (count_of(rest)?, count_of(rest)?);
+    h.sum = take_float(rest)?;
+    take_spans(rest, &mut h.positive_spans)?;
+    take_spans(rest, &mut h.negative_spans)?;
     let buckets = if integer { take_deltas } else { take_floats };
-    let (positive_buckets, negative_buckets) = (buckets(rest)?, buckets(rest)?);
-    let custom_values = if schema == CUSTOM_BUCKETS_SCHEMA { take_floats(rest)? } else { Vec::new() };
-    Some(FloatHistogram {
-        counter_reset_hint,
-        schema,
-        zero_threshold,
-        zero_count,
-        count,
-        sum,
-        positive_spans,
-        negative_spans,
-        positive_buckets,
-        negative_buckets,
-        custom_values,
-        integer,
-    })
+    buckets(rest, &mut h.positive_buckets)?;
+    buckets(rest, &mut h.negative_buckets)?;
+    if h.schema == CUSTOM_BUCKETS_SCHEMA {
+        take_floats(rest, &mut h.custom_values)?;
+    }
+    Some(())
 }
 
 /// A count of items that take at least `least` bytes each: a lying one cannot claim memory.
@@ -542,25 +549,33 @@ fn take_count(rest: &mut &[u8], least: usize) -> Option<usize> {
     (n <= rest.len() / least).then_some(n)
 }
 
-fn take_spans(rest: &mut &[u8]) -> Option<Vec<Span>> {
+fn take_spans(rest: &mut &[u8], out: &mut Vec<Span>) -> Option<()> {
     let n = take_count(rest, 2)?;
-    let span = |_| Some(Span { offset: take_i64(rest)? as i32, length: take_u64(rest)? as u32 });
-    (0..n).map(span).collect()
+    out.reserve_exact(n);
+    for _ in 0..n {
+        out.push(Span { offset: take_i64(rest)? as i32, length: take_u64(rest)? as u32 });
+    }
+    Some(())
 }
 
-fn take_floats(rest: &mut &[u8]) -> Option<Vec<f64>> {
+fn take_floats(rest: &mut &[u8], out: &mut Vec<f64>) -> Option<()> {
     let n = take_count(rest, 8)?;
-    (0..n).map(|_| take_float(rest)).collect()
+    out.reserve_exact(n);
+    for _ in 0..n {
+        out.push(take_float(rest)?);
+    }
+    Some(())
 }
 
-fn take_deltas(rest: &mut &[u8]) -> Option<Vec<f64>> {
+fn take_deltas(rest: &mut &[u8], out: &mut Vec<f64>) -> Option<()> {
     let n = take_count(rest, 1)?;
+    out.reserve_exact(n);
     let mut last = 0i64;
-    let bucket = |_| {
+    for _ in 0..n {
         last = last.wrapping_add(take_i64(rest)?);
-        Some(last as f64)
-    };
-    (0..n).map(bucket).collect()
+        out.push(last as f64);
+    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -97,7 +97,9 @@ impl RecordBuf {
     /// or 12 and 13, which have start timestamps.
     pub fn histograms<'h>(&mut self, with_starts: bool, rows: impl IntoIterator<Item = HistogramEntry<'h>>) {
         let mut rows = rows.into_iter();
-        let kind_of = |row: &HistogramEntry<'_>| RecordType::of_histogram(row.histogram, with_starts);
+        let kind_of = |row: &HistogramEntry<'_>| {
+            RecordType::of_histogram(row.integer, row.histogram.uses_custom_buckets(), with_starts)
+        };
         let Some(mut row) = rows.next() else { return };
         let mut kind = kind_of(&row);
         'records: loop {
@@ -283,6 +285,8 @@ pub struct HistogramEntry<'a> {
     pub series: SeriesRef,
     pub t: i64,
     pub start: i64,
+    /// See [`FloatHistogram::holds_integers`].
+    pub integer: bool,
     pub histogram: &'a FloatHistogram,
 }
 

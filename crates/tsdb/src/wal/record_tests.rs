@@ -81,7 +81,10 @@ fn encodes_as_prometheus() {
     let integer = |h: FloatHistogram| FloatHistogram { integer: true, ..h };
     let all = [integer(histogram()), histogram(), integer(custom()), custom()];
     let rows = all.iter().flat_map(|h| {
-        let entry = |series, t| HistogramEntry { series: SeriesRef(series), t, start: 0, histogram: h };
+        let entry = |series, t| {
+            let (series, integer) = (SeriesRef(series), h.holds_integers());
+            HistogramEntry { series, t, start: 0, integer, histogram: h }
+        };
         [entry(7, 1000), entry(8, 1001)].into_iter().take(if h.uses_custom_buckets() { 1 } else { 2 })
     });
     buf.histograms(false, rows);
@@ -125,6 +128,7 @@ fn decodes_what_prometheus_encoded() {
             assert!(got.iter().any(|h| h.start != 0));
             let mut again = RecordBuf::new();
             let rows = got.iter().map(|h| HistogramEntry {
+                integer: h.histogram.holds_integers(),
                 series: h.series,
                 t: h.t,
                 start: h.start,

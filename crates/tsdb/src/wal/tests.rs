@@ -413,7 +413,13 @@ fn checkpoint_keeps_what_must_survive() {
             model::FloatHistogram { count: 3.0, positive_buckets: vec![1.0, 2.0], ..Default::default() };
         buf.histograms(
             false,
-            [HistogramEntry { series: SeriesRef(2), t: round * 100, start: 0, histogram: &histogram }],
+            [HistogramEntry {
+                series: SeriesRef(2),
+                t: round * 100,
+                start: 0,
+                integer: false,
+                histogram: &histogram,
+            }],
         );
         wal.log(&buf).expect("logs");
         let done = wal.cut().expect("cuts") - 1;

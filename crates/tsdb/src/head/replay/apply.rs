@@ -3,9 +3,10 @@
 //! Samples are applied in lanes: a thread for each, with series of its own, so that those of one series keep
 //! the order of the log.
 
+use super::Replay;
 use super::decode::{Pool, lane_of};
+use super::finish::Unknown;
 use super::snapshot::OpenChunk;
-use super::{Replay, Unknown};
 use crate::head::Head;
 use crate::head::entry::{ASIDE, HAS_LAST, HISTOGRAM};
 use crate::head::histogram::{fingerprint, is_sound};
@@ -133,7 +134,8 @@ impl Tally {
             }
             let value = fingerprint(&row.histogram);
             let mut place = head.place(cells, slot, series);
-            let moved = place.append_histogram(row.t, row.start, &row.histogram, value);
+            let integer = row.histogram.holds_integers();
+            let moved = place.append_histogram(row.t, row.start, &row.histogram, integer, value);
             self.chunks += moved.opened;
             self.saw(row.t, row.t);
         }
@@ -227,7 +229,10 @@ fn apply(head: &Head, pool: &Pool, work: &Receiver<Work>) -> Tally {
                 pool.give(samples);
             }
             Work::Started(samples) => tally.samples(head, samples),
-            Work::Histograms(rows) => tally.histograms(head, &rows),
+            Work::Histograms(rows) => {
+                tally.histograms(head, &rows);
+                pool.give_histograms(rows);
+            }
             Work::Chunks(list, bytes) => tally.chunks(head, &list, &bytes),
             Work::Settled(barrier) => {
                 barrier.wait();
@@ -302,7 +307,9 @@ impl Replay<'_> {
     }
 
     pub(super) fn histograms(&mut self, lanes: &mut Lanes<'_>, rows: Vec<FeedHistogram>) {
-        let mut by_lane: Vec<Vec<FeedHistogram>> = lanes.lanes.iter().map(|_| Vec::new()).collect();
+        let room = rows.len() / lanes.count().max(1);
+        let mut by_lane: Vec<Vec<FeedHistogram>> =
+            lanes.lanes.iter().map(|_| Vec::with_capacity(room)).collect();
         let mut apart: Vec<FeedHistogram> = Vec::new();
         for row in rows {
             if !self.kin.is_empty() && self.kin.contains(&row.series.0) {

@@ -10,10 +10,11 @@ use crate::head::table::SeriesTable;
 use crate::wal::record::{self, LabelBytes, RecordType};
 use crate::wal::{Compression, Damage, Packed, Segment, SegmentReader, Tombstone, unpack};
 use disk::Disk;
-use model::Metadata;
+use model::{FloatHistogram, Metadata};
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use storage::SeriesRef;
@@ -89,20 +90,45 @@ pub(super) fn lane_of(series: u64, lanes: usize) -> usize {
     split(series as u32).0 % lanes
 }
 
-/// Emptied vectors of samples that go round.
+/// Emptied vectors of samples, and emptied histograms, that go round.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Vec<FeedSample>>>);
+pub(super) struct Pool {
+    samples: Mutex<Vec<Vec<FeedSample>>>,
+    histograms: Mutex<Vec<Vec<Arc<FloatHistogram>>>>,
+}
 
 impl Pool {
+    /// Portions of one kind that wait, at most.
+    const PORTIONS: usize = 16;
+    /// Histograms of a portion; few records have more.
+    const HISTOGRAMS: usize = 1 << 12;
+
     fn take(&self) -> Vec<FeedSample> {
-        self.0.lock().pop().unwrap_or_default()
+        self.samples.lock().pop().unwrap_or_default()
     }
 
     pub(super) fn give(&self, mut samples: Vec<FeedSample>) {
         samples.clear();
-        let mut pool = self.0.lock();
-        if pool.len() < 16 {
+        let mut pool = self.samples.lock();
+        if pool.len() < Self::PORTIONS {
             pool.push(samples);
+        }
+    }
+
+    fn take_histograms(&self) -> Vec<Arc<FloatHistogram>> {
+        self.histograms.lock().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_histograms(&self, rows: Vec<FeedHistogram>) {
+        let emptied = rows.into_iter().take(Self::HISTOGRAMS).filter_map(|row| {
+            let mut histogram = row.histogram;
+            Arc::get_mut(&mut histogram)?.clear();
+            Some(histogram)
+        });
+        let emptied = emptied.collect();
+        let mut pool = self.histograms.lock();
+        if pool.len() < Self::PORTIONS {
+            pool.push(emptied);
         }
     }
 }
@@ -221,8 +247,20 @@ pub(super) fn decode(
     log: Log,
     lanes: usize,
 ) {
-    let (samples, flat, key, before) = Default::default();
-    let mut decoder = Decoder { table, pool, log, lanes, samples, flat, key, before, usual_rows: 0 };
+    let (samples, spare, flat, key, before) = Default::default();
+    let mut decoder = Decoder {
+        table,
+        pool,
+        log,
+        lanes,
+        samples,
+        spare,
+        flat,
+        key,
+        before,
+        usual_rows: 0,
+        usual_histograms: 0,
+    };
     let mut unpacked = Vec::new();
     for mut parcel in parcels {
         decoder.decode(&mut parcel, &mut unpacked);
@@ -258,12 +296,16 @@ struct Decoder<'a> {
     lanes: usize,
     /// By lane, not handed on yet.
     samples: Vec<Vec<FeedSample>>,
+    /// For the histograms to come.
+    spare: Vec<Arc<FloatHistogram>>,
     flat: Vec<FeedSample>,
     key: Vec<u8>,
     /// Labels of the series before, of a snapshot.
     before: Vec<u8>,
     /// Series of the record before.
     usual_rows: usize,
+    /// Histograms of the record before.
+    usual_histograms: usize,
 }
 
 impl Decoder<'_> {
@@ -323,8 +365,12 @@ impl Decoder<'_> {
         }
         self.flat.clear();
         let done = record::samples(data, &mut self.flat, &mut Vec::new());
-        for s in &self.flat {
-            self.samples[lane_of(s.series.0, self.lanes)].push(*s);
+        // Neighbours mostly stand in one page.
+        let page = |s: &FeedSample| split(s.series.0 as u32).0;
+        for run in self.flat.chunk_by(|a, b| page(a) == page(b)) {
+            if let Some(first) = run.first() {
+                self.samples[lane_of(first.series.0, self.lanes)].extend_from_slice(run);
+            }
         }
         done
     }
@@ -376,8 +422,12 @@ impl Decoder<'_> {
                 Some(Decoded::Started(list.into_iter().zip(starts).collect()))
             }
             Some(_) => {
-                let mut list = Vec::new();
-                let unknown = record::histograms(data, &mut list)?;
+                if self.spare.is_empty() {
+                    self.spare = self.pool.take_histograms();
+                }
+                let mut list = Vec::with_capacity(self.usual_histograms);
+                let unknown = record::histograms_in(&mut self.spare, data, &mut list)?;
+                self.usual_histograms = list.len();
                 Some(Decoded::Histograms(list, unknown))
             }
             // Types that we do not know are left out, as upstream does.

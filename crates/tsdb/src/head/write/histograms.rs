@@ -24,6 +24,7 @@ pub(super) struct HistogramItem {
     t: i64,
     /// Start timestamp in ms, 0 for none.
     start: i64,
+    /// Its mark says whether it holds integers: that was looked at.
     histogram: Arc<FloatHistogram>,
     /// Of the histogram.
     fingerprint: u64,
@@ -33,7 +34,8 @@ pub(super) struct HistogramItem {
 impl HistogramItem {
     fn entry(&self) -> HistogramEntry<'_> {
         let series = SeriesRef(u64::from(self.series));
-        HistogramEntry { series, t: self.t, start: self.start, histogram: &self.histogram }
+        let histogram = &self.histogram;
+        HistogramEntry { series, t: self.t, start: self.start, integer: histogram.integer, histogram }
     }
 
     fn rows(&self) -> SampleBuf {
@@ -192,8 +194,8 @@ impl HeadWriter {
             }
             let last_t = cells.peek(slot).last_t;
             cells.history.note(applying, slot, last_t);
-            let mut place = head.place(cells, slot, item.series);
-            let moved = place.append_histogram(item.t, item.start, &item.histogram, item.fingerprint);
+            let (mut place, h) = (head.place(cells, slot, item.series), &item.histogram);
+            let moved = place.append_histogram(item.t, item.start, h, h.integer, item.fingerprint);
             sum.opened += moved.opened;
             sum.mapped += moved.mapped;
             sum.min = sum.min.min(item.t);
