@@ -52,7 +52,7 @@ pub(crate) struct Forced {
 
 fn sort_and_coalesce(buckets: &mut Vec<Bucket>) -> bool {
     if buckets.windows(2).any(|w| w[0].upper >= w[1].upper) {
-        buckets.sort_by(|a, b| a.upper.partial_cmp(&b.upper).unwrap_or(std::cmp::Ordering::Equal));
+        buckets.sort_by(|a, b| a.upper.partial_cmp(&b.upper).unwrap_or_else(|| a.upper.total_cmp(&b.upper)));
     }
     if buckets.last().is_none_or(|b| b.upper != f64::INFINITY) {
         return false;

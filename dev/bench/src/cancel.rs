@@ -55,7 +55,7 @@ fn shapes(end: i64) -> Vec<Shape> {
         hour(&format!(r#"count(label_replace({any}, "x", "$2-$1", "instance", "(.*)[.](.*):.*"))"#), 60),
         false,
     );
-    put("join of all", hour(&format!("count({any} - on (__name__, instance, pod, le) {any})"), 60), false);
+    put("and of all", hour(&format!("count({any} and {any})"), 60), false);
     put("or of all", hour(&format!("{any} or {any} > 3"), 60), false);
     put("raw hour of all", now(&format!("{any}[1h]")), false);
     put("raw hour of all, within the reply", now(&format!("{any}[1h]")), true);
@@ -127,7 +127,10 @@ fn one_shape(process: &Process, address: &str, kind: Kind, shape: &Shape) -> std
     stream.read_exact(&mut first)?;
     let whole = begun.elapsed();
     if !first.ends_with(b"200") {
-        return Ok(format!("{}: {}", whole.as_millis(), String::from_utf8_lossy(&first)));
+        let mut rest = [0; 1024];
+        let len = stream.read(&mut rest)?;
+        let text = String::from_utf8_lossy(&rest[..len]).replace("\r\n", " ");
+        return Ok(format!("{}: {}{text}", whole.as_millis(), String::from_utf8_lossy(&first)));
     }
     drop(stream);
     quiet(process);

@@ -152,7 +152,7 @@ impl Eval<'_> {
             Ok(())
         })?;
         for h in &mut classic {
-            h.buckets.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
+            h.buckets.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or_else(|| a.0.total_cmp(&b.0)));
         }
         let mut list = Vec::with_capacity(classic.len() + native.len());
         for (labels, drop_name, mut column) in native {
