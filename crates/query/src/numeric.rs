@@ -96,21 +96,18 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
 /// Least squares over samples: slope per second, and value at `intercept_time` (ms).
 pub(crate) fn linear_regression(times: &[i64], values: &[f64], intercept_time: i64) -> (f64, f64) {
     let first = values[0];
+    // Looked at first: many series rest, and then there is nothing to sum up.
+    if values[1..].iter().all(|y| *y == first) {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
     let (mut x_sum, mut y_sum) = (Kahan::default(), Kahan::default());
     let (mut xy_sum, mut xx_sum) = (Kahan::default(), Kahan::default());
-    let mut constant = true;
-    for (i, (&t, &y)) in times.iter().zip(values).enumerate() {
-        if constant && i > 0 && y != first {
-            constant = false;
-        }
+    for (&t, &y) in times.iter().zip(values) {
         let x = t.saturating_sub(intercept_time) as f64 / 1e3;
         x_sum.add(x);
         y_sum.add(y);
         xy_sum.add(x * y);
         xx_sum.add(x * x);
-    }
-    if constant {
-        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
     }
     let n = values.len() as f64;
     let (x, y, xy, xx) = (x_sum.total(), y_sum.total(), xy_sum.total(), xx_sum.total());
