@@ -21,7 +21,7 @@ use storage::SeriesRef;
 use storage::feed::{FeedExemplar, FeedHistogram, FeedSample};
 
 /// Bytes of records, as they were logged, that make a parcel.
-const PARCEL_BYTES: usize = 128 << 10;
+const PARCEL_BYTES: usize = 64 << 10;
 /// Parcels that wait for one decoder, or for what it decoded to be applied.
 pub(super) const AHEAD: usize = 2;
 /// Labels of a row that may be told to be as those of the row before.
