@@ -93,10 +93,11 @@ pub(super) fn single_quantiles(query: &str) -> Vec<String> {
     out
 }
 
-/// `ln` of a subnormal number is off by some percent where Go computes it. The query with the arguments of `ln` made
-/// larger, for which both must agree; `None` when there is no `ln`.
+/// `ln` and `log10` of a subnormal number are off by some percent where Go computes them. The query with their arguments
+/// made larger, for which both must agree; `None` when there is neither.
 pub(super) fn larger_logarithms(query: &str) -> Option<String> {
-    query.contains("ln(").then(|| query.replace("ln(", "ln(4503599627370496*"))
+    let larger = query.replace("ln(", "ln(4503599627370496*").replace("log10(", "log10(4503599627370496*");
+    (larger != query).then_some(larger)
 }
 
 /// Functions and operators whose last digits are those of Go's own code, or of another order of additions.
