@@ -34,6 +34,7 @@ bench: build
 	$(PROFILE_DIR)/bench scrape --pyrrha $(PROFILE_DIR)/pyrrha
 	$(PROFILE_DIR)/bench agent --pyrrha $(PROFILE_DIR)/pyrrha
 	$(PROFILE_DIR)/bench query --pyrrha $(PROFILE_DIR)/pyrrha
+	$(PROFILE_DIR)/bench cancel --pyrrha $(PROFILE_DIR)/pyrrha
 	$(PROFILE_DIR)/bench compact --pyrrha $(PROFILE_DIR)/pyrrha
 	$(PROFILE_DIR)/bench disk --pyrrha $(PROFILE_DIR)/pyrrha
 
