@@ -459,6 +459,45 @@ fn checkpoint_keeps_what_must_survive() {
     assert_eq!(hist[0].histogram.positive_buckets, [1.0, 2.0]);
 }
 
+/// What a start makes of it depends on the order: the series leaves before it is there again.
+#[test]
+fn checkpoints_keep_departures_in_their_place() {
+    let disk = FaultyDisk::new(1);
+    let wal = open(&disk, options());
+    let labels = Labels::from_pairs([("a", "b")]);
+    for id in [1u64, 2, 3] {
+        let mut buf = RecordBuf::new();
+        buf.series().push(SeriesRef(id), &labels);
+        buf.samples().push(SeriesRef(id), id as i64, 1.0);
+        buf.tombstones().push(SeriesRef(id), i64::MIN, i64::MAX);
+        buf.tombstones().push(SeriesRef(id), 0, 1);
+        wal.log(&buf).expect("logs");
+    }
+    let done = wal.cut().expect("cuts") - 1;
+    let mut keep = |series: SeriesRef| series.0 != 2;
+    let shared: Arc<dyn Disk> = disk.shared();
+    checkpoint(&shared, dir(), done, &mut keep, 0, &[], Compression::None).expect("checkpoints");
+    let last = last_checkpoint(&disk, dir()).expect("lists").expect("is there");
+    let mut reader = LogReader::new(shared, segments(&disk, &last.path).expect("lists"));
+    let mut found = Vec::new();
+    while let Some(raw) = reader.next().expect("reads") {
+        match RecordType::of(raw.data) {
+            Some(RecordType::Series) => {
+                record::series(raw.data, |series, _| found.push(format!("{} comes", series.0)))
+                    .expect("decodes")
+            }
+            Some(RecordType::Tombstones) => {
+                let mut stones = Vec::new();
+                record::tombstones(raw.data, &mut stones).expect("decodes");
+                assert!(!stones.is_empty() && stones.iter().all(Tombstone::is_departure), "{stones:?}");
+                found.extend(stones.iter().map(|t| format!("{} leaves", t.series.0)));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(found, ["1 comes", "1 leaves", "3 comes", "3 leaves"]);
+}
+
 #[test]
 fn crashing_checkpoints_lose_nothing() {
     for op in 1..60 {
