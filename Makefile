@@ -1,6 +1,6 @@
 # The few commands a person needs. Everything goes into one target folder.
 CARGO ?= cargo
-PROFILE_DIR = target/release
+PROFILE_DIR = $(or $(CARGO_TARGET_DIR),target)/release
 
 .PHONY: help build demo test lint bench clean
 
